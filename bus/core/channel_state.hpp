@@ -1,0 +1,131 @@
+// bus/core/channel_state.hpp: blocking, deadlines and closing, once for all transports. Internal to bus/core.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <system_error>
+
+#include "bus/core/os/barrier.hpp"
+#include "bus/core/os/fd.hpp"
+#include "bus/core/transport.hpp"
+
+namespace bus {
+
+/// Lets one thread interrupt the calls of others for good, and wait until they have returned.
+///
+/// A caller passes through with two stores and a load and no locked instruction; the closing side pays:
+///   [enter]  caller: inside := 1, light barrier, load closing
+///   [shut]   closer: closing := 1, heavy barrier, load inside
+/// One of the two sees the other. [leave] is a release store, so that what the caller did is visible after it.
+class Gate {
+ public:
+  enum Side : unsigned { kSender = 0, kReceiver = 1 };
+
+  Gate() noexcept { os::has_heavy_barrier(); }
+
+  /// One call of one side. False: the gate is shut, nothing may be done.
+  class Entry {
+   public:
+    Entry(Gate& gate, Side side) noexcept : inside_(gate.inside_[side].flag) {
+#ifndef NDEBUG
+      assert_alone(inside_);
+#endif
+      inside_.store(true, std::memory_order_relaxed);  // [enter]
+      os::light_barrier();
+      open_ = !gate.closing_.load(std::memory_order_relaxed);
+    }
+    ~Entry() { inside_.store(false, std::memory_order_release); }  // [leave]
+    Entry(const Entry&) = delete;
+    Entry& operator=(const Entry&) = delete;
+    explicit operator bool() const noexcept { return open_; }
+
+   private:
+    static void assert_alone(const std::atomic<bool>& inside) noexcept;
+    std::atomic<bool>& inside_;
+    bool open_;
+  };
+
+  [[nodiscard]] bool shut() const noexcept { return closing_.load(std::memory_order_relaxed); }
+  /// Makes calls inside return soon and waits until none is. From any thread but one that is inside.
+  void shut_and_drain() noexcept;
+  /// Adds what ends a sleep when the gate is shut. False: it is shut already.
+  [[nodiscard]] bool arm(WaitSet&) noexcept;
+
+ private:
+  struct alignas(64) Inside {
+    std::atomic<bool> flag{false};
+  };
+  std::atomic<bool> closing_{false};
+  Inside inside_[2];
+  // Made by the first sleeper. seq_cst with closing_: a sleeper makes it and then looks at closing_, the closer
+  // sets closing_ and then looks at it.
+  std::atomic<int> wake_{-1};
+  std::mutex mutex_;  // guards the making of wake_owner_
+  os::Fd wake_owner_;
+};
+
+class ChannelState {
+ public:
+  ChannelState(std::unique_ptr<ChannelImpl> channel, WaitMode mode, std::string name) noexcept
+      : impl(std::move(channel)), wait(mode), address(std::move(name)) {}
+
+  /// Tries until it is neither would_block nor too late. `attempt` returns an error_code or a Result.
+  template <class Attempt>
+  auto wait_for(Ready ready, Deadline deadline, Attempt&& attempt) noexcept -> decltype(attempt());
+
+  /// One step of sleeping; false when the gate was shut.
+  [[nodiscard]] bool sleep(Ready ready, Deadline deadline) noexcept;
+
+  /// Counts the outcome of an offer.
+  void count_sent(std::error_code outcome, std::size_t bytes) noexcept;
+  void count_received(const Message& message) noexcept {
+    impl->ledger().received.add();
+    impl->ledger().bytes_received.add(message.size());
+  }
+
+  std::error_code close(Deadline deadline, bool confirm) noexcept;
+
+  const std::unique_ptr<ChannelImpl> impl;
+  const WaitMode wait;
+  const std::string address;
+  Gate gate;
+  bool loan_open = false;         // owned by the sender's thread
+  std::atomic<int> readable{-1};  // readable_fd(), once it was made; stays valid until the channel is gone
+
+ private:
+  std::mutex close_mutex_;  // one closer at a time
+};
+
+namespace detail {
+inline std::error_code code_of(std::error_code code) noexcept { return code; }
+template <class T>
+std::error_code code_of(const Result<T>& result) noexcept {
+  return result ? std::error_code{} : result.error();
+}
+}  // namespace detail
+
+template <class Attempt>
+auto ChannelState::wait_for(Ready ready, Deadline deadline, Attempt&& attempt) noexcept -> decltype(attempt()) {
+  const auto undecided = [](const auto& outcome) { return detail::code_of(outcome) == Errc::would_block; };
+  auto outcome = attempt();
+  if (!undecided(outcome)) return outcome;
+
+  constexpr unsigned kTurnsPerClockRead = 64;
+  Spinner spinner(wait);
+  for (unsigned turns = 1; spinner.turn(); ++turns) {
+    if (gate.shut()) return Errc::closed;
+    outcome = attempt();
+    if (!undecided(outcome)) return outcome;
+    if (turns % kTurnsPerClockRead == 0 && Clock::now() >= deadline) return Errc::timed_out;
+  }
+  while (deadline == forever || Clock::now() < deadline) {
+    if (!sleep(ready, deadline)) return Errc::closed;
+    outcome = attempt();
+    if (!undecided(outcome)) return outcome;
+  }
+  return Errc::timed_out;
+}
+
+}  // namespace bus

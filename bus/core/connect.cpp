@@ -1,0 +1,76 @@
+// bus/core/connect.cpp: listen() and connect(): from an address to an endpoint.
+#include <algorithm>
+
+#include "bus/core/channel.hpp"
+#include "bus/core/listener.hpp"
+#include "bus/core/transport.hpp"
+#include "bus/core/units.hpp"
+
+namespace bus {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kFirstRetry = 1ms;
+constexpr auto kLastRetry = 50ms;
+
+[[noreturn]] void fail(std::string_view address, std::error_code code, std::string_view detail,
+                       Clock::duration waited) {
+  std::string text("connect ");
+  text.append(address).append(": ");
+  if (code == Errc::no_peer) {
+    text.append("nobody is listening there");
+  } else if (code == Errc::timed_out) {
+    text.append("no answer");
+  } else {
+    text.append(code.message());
+  }
+  if (!detail.empty()) text.append(": ").append(detail);
+  if (code == Errc::no_peer || code == Errc::timed_out) {
+    text.append(" (waited ").append(format_duration(waited)).append(")");
+  }
+  if (code == Errc::no_peer) text.append("; start the listener, or wait longer for it");
+  throw Error(code, text);
+}
+
+}  // namespace
+
+Listener listen(std::string_view text) {
+  const Address address = Address::parse(text);
+  const Transport& transport = find_transport(address);
+  const Options options = read_options(transport, address);
+  transport.check(address);
+  return Listener(transport.listen(address, options), options.wait);
+}
+
+Channel connect(std::string_view text, Deadline deadline) {
+  const Address address = Address::parse(text);
+  const Transport& transport = find_transport(address);
+  const Options options = read_options(transport, address);
+  transport.check(address);
+
+  const auto start = Clock::now();
+  auto connector = transport.connector(address, options);
+  Clock::duration retry = kFirstRetry;
+  for (;;) {
+    auto channel = connector->try_connect();
+    if (channel) return Channel(std::move(*channel), options.wait, address.text());
+    const std::error_code code = channel.error();
+    if (code != Errc::would_block && code != Errc::no_peer) fail(text, code, connector->detail(), Clock::now() - start);
+    const auto now = Clock::now();
+    if (now >= deadline) {
+      fail(text, code == Errc::no_peer ? code : make_error_code(Errc::timed_out), connector->detail(), now - start);
+    }
+    WaitSet set;
+    if (code == Errc::would_block) {
+      connector->arm(set);
+    } else {
+      set.at_most(retry);
+      retry = std::min<Clock::duration>(retry * 2, kLastRetry);
+    }
+    set.sleep(deadline);
+  }
+}
+
+}  // namespace bus

@@ -1,0 +1,53 @@
+// bus/core/listener.hpp: accepts channels. Any number of channels may live on one listener.
+//
+// A connecting peer is greeted by accept() and try_accept() alone: no thread works behind them. A program that
+// connects to its own listener does so from another thread.
+// Threads: one thread at a time; close() and address() from any.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "bus/core/channel.hpp"
+
+namespace bus {
+
+class ListenerImpl;
+class ListenerState;
+
+class Listener {
+ public:
+  Listener() noexcept;  // not there: every call gives `closed`
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+  ~Listener();
+
+  /// The next channel. Errors: would_block, closed (this listener was), no_room (descriptors or memory ran out;
+  /// the peer was turned away, the listener lives on).
+  [[nodiscard]] Result<Channel> try_accept() noexcept;
+  /// As try_accept(), but waits until the deadline. Adds: timed_out.
+  [[nodiscard]] Result<Channel> accept(Deadline = forever) noexcept;
+
+  /// Level-triggered, readable when try_accept() is worth calling. Owned by the listener. Throws Error.
+  [[nodiscard]] int readable_fd();
+
+  /// What reaches this listener: with the real port where 0 was asked for, and all options.
+  [[nodiscard]] std::string_view address() const noexcept;
+
+  /// Stops listening; accepted channels live on. Wakes a waiting accept() with `closed`.
+  void close() noexcept;
+
+  /// Wraps a transport's implementation: for transports and tests.
+  Listener(std::unique_ptr<ListenerImpl> impl, WaitMode wait);
+
+ private:
+  std::unique_ptr<ListenerState> state_;
+};
+
+/// Starts to listen. Throws Error: bad_address, address_in_use (by which pid), permission_denied, or the system's.
+[[nodiscard]] Listener listen(std::string_view address);
+
+}  // namespace bus

@@ -1,0 +1,238 @@
+// bus/core/os/local_socket.cpp: locks before sockets.
+#include "bus/core/os/local_socket.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "bus/core/deadline.hpp"
+#include "bus/core/errc.hpp"
+#include "bus/core/fault_point.hpp"
+#include "bus/core/wait.hpp"
+
+namespace bus::os {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::size_t kLongestPath = sizeof(sockaddr_un::sun_path) - 1;  // 107; source: unix(7)
+constexpr auto kLockPatience = 200ms;                                    // a sweep holds the lock for microseconds
+
+[[noreturn]] void fail(std::string_view what, std::string_view address, std::error_code code, std::string_view why) {
+  std::string text(what);
+  if (!address.empty()) text.append(" ").append(address);
+  throw Error(code, text.append(": ").append(why));
+}
+
+[[noreturn]] void fail_system(std::string_view what, std::string_view address, const std::string& path) {
+  const std::error_code system = last_system_error();
+  const bool forbidden = system == std::errc::permission_denied || system == std::errc::operation_not_permitted;
+  const std::error_code code = forbidden ? make_error_code(Errc::permission_denied) : system;
+  fail(what, address, code, path + ": " + system.message());
+}
+
+/// Makes `path` a private directory of ours, or says why it is not. False if it cannot be made there at all.
+bool private_directory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return false;
+  struct stat info {};
+  if (lstat(path.c_str(), &info) != 0) return false;
+  const char* wrong = nullptr;
+  if (!S_ISDIR(info.st_mode))
+    wrong = "is no directory (a symbolic link is refused, too)";
+  else if (info.st_uid != geteuid())
+    wrong = "belongs to another user";
+  else if ((info.st_mode & 077) != 0)
+    wrong = "is open to other users; chmod it to 0700";
+  if (wrong != nullptr) fail("runtime directory", path, Errc::permission_denied, wrong);
+  return true;
+}
+
+sockaddr_un socket_address(const std::string& path) noexcept {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), std::min(path.size(), kLongestPath));
+  return address;
+}
+
+std::string lock_path(const std::string& path) { return path + ".lock"; }
+
+bool lock_whole(int fd) noexcept {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/// The lock is of use only while the name still leads to the file that is locked.
+bool is_file_at(int fd, const std::string& path) noexcept {
+  struct stat mine {
+  }, there{};
+  return fstat(fd, &mine) == 0 && lstat(path.c_str(), &there) == 0 && mine.st_ino == there.st_ino &&
+         mine.st_dev == there.st_dev;
+}
+
+Fd open_lock(const std::string& path, bool create) noexcept {
+  return Fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600));
+}
+
+std::string owner_text(int lock) {
+  std::array<char, 16> digits{};
+  const ssize_t size = pread(lock, digits.data(), digits.size() - 1, 0);
+  ::pid_t pid = 0;
+  if (size > 0) std::from_chars(digits.data(), digits.data() + size, pid);
+  return pid > 0 ? "in use by process " + std::to_string(pid) : "in use by another process";
+}
+
+}  // namespace
+
+std::string runtime_directory() {
+  if (const char* base = std::getenv("XDG_RUNTIME_DIR"); base != nullptr && base[0] == '/') {
+    std::string path = std::string(base) + "/ipcbus";
+    if (private_directory(path)) return path;
+    fail_system("runtime directory", "", path);
+  }
+  const std::string uid = std::to_string(geteuid());
+  if (std::string path = "/run/user/" + uid + "/ipcbus"; private_directory(path)) return path;
+  std::string path = "/tmp/ipcbus-" + uid;
+  if (private_directory(path)) return path;
+  fail_system("runtime directory", "", path);
+}
+
+void check_socket_path(const std::string& path, std::string_view address) {
+  const std::size_t length = lock_path(path).size() - std::strlen(".lock");
+  if (length <= kLongestPath) return;
+  fail("address", address, Errc::bad_address,
+       "the socket's path has " + std::to_string(length) + " characters, and at most " + std::to_string(kLongestPath) +
+           " are possible: " + path + "; choose a shorter name");
+}
+
+std::string socket_path(std::string_view name, std::string_view kind, std::string_view address) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  if (name.empty() || name.front() == '.' || !std::all_of(name.begin(), name.end(), allowed)) {
+    fail("address", address, Errc::bad_address,
+         "a name has letters, digits, '.', '_' and '-', and does not begin with '.'");
+  }
+  std::string path = runtime_directory();
+  path.append("/").append(name).append(".").append(kind);
+  check_socket_path(path, address);
+  return path;
+}
+
+LocalListener::LocalListener(std::string path, std::string_view address) : path_(std::move(path)), owner_(getpid()) {
+  const std::string lock = lock_path(path_);
+  // A sweep or a failing start may hold the lock for an instant: only one that stays held is an owner.
+  for (const Deadline patience = in(kLockPatience);;) {
+    BUS_FAULT_POINT();
+    lock_ = open_lock(lock, true);
+    if (!lock_) fail_system("listen", address, lock);
+    const bool locked = lock_whole(lock_.get());
+    if (locked && is_file_at(lock_.get(), lock)) break;
+    if (!locked && Clock::now() >= patience) {
+      fail("listen", address, Errc::address_in_use, owner_text(lock_.get()) + "; choose another name or stop it");
+    }
+    WaitSet pause;
+    pause.at_most(1ms);
+    pause.sleep(patience);
+  }
+  const std::string pid = std::to_string(owner_) + "\n";
+  BUS_FAULT_POINT();
+  if (ftruncate(lock_.get(), 0) != 0 || pwrite(lock_.get(), pid.data(), pid.size(), 0) < 0) {
+    fail_system("listen", address, lock);
+  }
+  // We hold the lock: a socket that is there belongs to the dead. Anything else than a socket is not ours to remove.
+  struct stat info {};
+  if (lstat(path_.c_str(), &info) == 0) {
+    if (!S_ISSOCK(info.st_mode)) {
+      unlink(lock.c_str());
+      fail("listen", address, Errc::address_in_use, path_ + " is there and is no socket; it is left alone");
+    }
+    BUS_FAULT_POINT();
+    unlink(path_.c_str());
+  }
+  BUS_FAULT_POINT();
+  socket_ = Fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un name = socket_address(path_);
+  // The mode of the socket follows the descriptor's; the directory is the real boundary. Source: unix(7).
+  if (!socket_ || fchmod(socket_.get(), 0600) != 0 ||
+      bind(socket_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0) {
+    const int saved = errno;
+    unlink(lock.c_str());
+    errno = saved;
+    fail_system("listen", address, path_);
+  }
+  BUS_FAULT_POINT();
+  if (chmod(path_.c_str(), 0600) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0) {
+    const int saved = errno;
+    unlink(path_.c_str());
+    unlink(lock.c_str());
+    errno = saved;
+    fail_system("listen", address, path_);
+  }
+}
+
+LocalListener::~LocalListener() {
+  if (getpid() != owner_) return;  // a forked child's copy: the files are its parent's
+  BUS_FAULT_POINT();
+  unlink(path_.c_str());
+  BUS_FAULT_POINT();
+  unlink(lock_path(path_).c_str());
+}
+
+Result<Fd> connect_local(const std::string& path) noexcept {
+  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return last_system_error();
+  const sockaddr_un name = socket_address(path);
+  BUS_FAULT_POINT();
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0) return fd;
+  switch (errno) {
+    case ENOENT:
+      return Errc::no_peer;
+    case ECONNREFUSED:
+      sweep(path);
+      return Errc::no_peer;
+    case EAGAIN:
+      return Errc::would_block;
+    case EACCES:
+    case EPERM:
+      return Errc::permission_denied;
+    default:
+      return last_system_error();
+  }
+}
+
+void sweep(const std::string& path) noexcept {
+  try {
+    const std::string lock = lock_path(path);
+    const Fd fd = open_lock(lock, false);
+    if (!fd || !lock_whole(fd.get()) || !is_file_at(fd.get(), lock)) return;
+    struct stat info {};
+    if (lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) unlink(path.c_str());
+    unlink(lock.c_str());
+  } catch (const std::bad_alloc&) {
+    // Nothing was touched; the next one sweeps.
+  }
+}
+
+std::optional<Credentials> peer_credentials(int fd) noexcept {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return {};
+  return Credentials{credentials.pid, credentials.uid, credentials.gid};
+}
+
+bool is_trusted(::uid_t uid) noexcept { return uid == geteuid() || uid == 0; }
+
+}  // namespace bus::os

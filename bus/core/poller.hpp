@@ -1,0 +1,48 @@
+// bus/core/poller.hpp: waits for many channels and listeners of mixed transports in one call.
+//
+// Level-triggered: what stays ready is reported again. Ready means: try_receive() or try_accept() has something
+// to say; now and then that is would_block. Built on epoll and on the readable_fd() of each.
+// Threads: one thread at a time. wake() from any.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "bus/core/channel.hpp"
+#include "bus/core/listener.hpp"
+
+namespace bus {
+
+class Poller {
+ public:
+  using Key = std::uint64_t;
+
+  Poller();  // throws Error
+  Poller(Poller&&) noexcept;
+  Poller& operator=(Poller&&) noexcept;
+  ~Poller();
+
+  /// `key` is what wait() reports; keys need not differ. The object must be removed before it is destroyed.
+  /// Throws Error.
+  void add(Channel&, Key key);
+  void add(Listener&, Key key);
+  /// Any descriptor of the program's own: a signalfd, a terminal.
+  void add(int fd, Key key);
+  void remove(Channel&) noexcept;
+  void remove(Listener&) noexcept;
+  void remove(int fd) noexcept;
+
+  /// Fills `ready` with the keys of what is ready and returns how many; 0 when the deadline passed or wake()
+  /// was called. A signal does not end the wait.
+  [[nodiscard]] std::size_t wait(std::span<Key> ready, Deadline = forever);
+  /// Ends the present or the next wait(). Safe from any thread and in signal handlers.
+  void wake() noexcept;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace bus
