@@ -26,12 +26,12 @@ install(FILES
   bus/core/transport.hpp bus/core/units.hpp bus/core/version.hpp bus/core/wait.hpp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ipcbus/bus/core)
 
-if(TARGET bus)
+if(TARGET bus_program)
   if(BUILD_SHARED_LIBS)
     file(RELATIVE_PATH libdir_from_bindir ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-    set_target_properties(bus PROPERTIES INSTALL_RPATH "$ORIGIN/${libdir_from_bindir}")
+    set_target_properties(bus_program PROPERTIES INSTALL_RPATH "$ORIGIN/${libdir_from_bindir}")
   endif()
-  install(TARGETS bus)
+  install(TARGETS bus_program)
 endif()
 
 set(cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ipcbus)

@@ -1,6 +1,7 @@
 // bus/core/os/fd.cpp: small calls on descriptors.
 #include "bus/core/os/fd.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -28,6 +29,8 @@ void Fd::reset(int fd) noexcept {
   }
   fd_ = fd;
 }
+
+Fd duplicate(int fd) { return checked(fcntl(fd, F_DUPFD_CLOEXEC, 0), "dup"); }
 
 Fd make_event() { return checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"); }
 

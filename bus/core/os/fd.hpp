@@ -29,6 +29,9 @@ class Fd {
   int fd_ = -1;
 };
 
+/// Another descriptor of the same thing, close-on-exec. Throws Error.
+[[nodiscard]] Fd duplicate(int fd);
+
 /// A non-blocking, close-on-exec eventfd. Throws Error when there are no more descriptors.
 [[nodiscard]] Fd make_event();
 /// Makes an eventfd readable. Never blocks, keeps errno.
