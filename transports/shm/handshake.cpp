@@ -32,7 +32,7 @@ short Handshake::events() const noexcept {
   return to_say ? POLLOUT : POLLIN;
 }
 
-std::error_code Handshake::fail(std::error_code code, std::string why) noexcept {
+std::error_code Handshake::fail(std::error_code code, std::string why) {
   detail_ = std::move(why);
   return code;
 }
@@ -79,7 +79,7 @@ std::error_code Handshake::say(bool with_fds) noexcept {
   return {};
 }
 
-std::error_code Handshake::hear() noexcept {
+std::error_code Handshake::hear() {
   std::array<std::byte, kHelloBytes> bytes{};
   BUS_FAULT_POINT();
   Result<lane::Received> received = lane::receive_with_fds(socket_.get(), bytes, kHelloFds);

@@ -28,8 +28,8 @@ class Handshake {
 
  private:
   [[nodiscard]] std::error_code say(bool with_fds) noexcept;
-  [[nodiscard]] std::error_code hear() noexcept;
-  [[nodiscard]] std::error_code fail(std::error_code code, std::string why) noexcept;
+  [[nodiscard]] std::error_code hear();  // throws what mapping throws
+  [[nodiscard]] std::error_code fail(std::error_code code, std::string why);
   [[nodiscard]] std::unique_ptr<ChannelImpl> join();
 
   const Role role_;
