@@ -1,0 +1,314 @@
+// transports/stream/stream_channel.cpp: receiving, the end, and what wakes a waiter.
+#include "transports/stream/stream_channel.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "bus/core/os/local_socket.hpp"
+#include "transports/stream/fork.hpp"
+
+namespace bus::stream {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kLookAgain = 1ms;                             // nothing tells when a peer's kernel acknowledges
+constexpr std::size_t kMostDropped = std::size_t{16} << 20;  // bytes taken in by one call of try_close()
+
+bool is_errno(std::error_code code) noexcept { return code.category() == std::system_category(); }
+
+}  // namespace
+
+StreamChannel::StreamChannel(os::Fd connected, Terms terms) noexcept
+    : terms_(std::move(terms)),
+      forks_(watch_forks()),
+      wire_(std::move(connected)),
+      outbox_(wire_, terms_.framing, terms_.capacity),
+      inbox_(terms_.framing, terms_.max_message) {}
+
+/// In a forked child the connection is the parent's: nothing is said or taken here.
+bool StreamChannel::inherited() const noexcept { return forks_ != forks_so_far(); }
+
+// ---- sending ----
+
+std::error_code StreamChannel::try_send(std::span<const std::byte> payload) noexcept {
+  if (inherited()) return Errc::closed;
+  if (payload.size() > terms_.peer_max_message) return Errc::message_too_large;
+  const std::error_code error = outbox_.send(payload);
+  return error && is_errno(error) ? send_failure(error) : error;
+}
+
+Result<std::span<std::byte>> StreamChannel::try_loan(std::size_t size) noexcept {
+  if (inherited()) return Errc::closed;
+  if (size > terms_.peer_max_message) return Errc::message_too_large;
+  auto room = outbox_.loan(size);
+  if (!room && is_errno(room.error())) return send_failure(room.error());
+  return room;
+}
+
+std::error_code StreamChannel::publish(std::size_t used) noexcept {
+  if (inherited()) return Errc::closed;
+  const std::error_code error = outbox_.publish(used);
+  return error && is_errno(error) ? send_failure(error) : error;
+}
+
+std::error_code StreamChannel::try_flush() noexcept {
+  if (inherited()) return Errc::closed;
+  const std::error_code error = outbox_.flush();
+  return error && is_errno(error) ? send_failure(error) : error;
+}
+
+/// The connection does not take our bytes any more. A peer that has closed in good order left its end in our
+/// kernel's queue, behind what we have not received yet.
+std::error_code StreamChannel::send_failure(std::error_code error) noexcept {
+  if (error.value() == ENOMEM) return Errc::no_room;
+  if (terms_.framing != Framing::bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
+  std::array<std::byte, kCountsFrameBytes> tail{};
+  if (!wire_.peek_tail(tail)) return Errc::peer_died;
+  // A payload that looks like an end gives the wrong one of two final codes here, and does no other harm.
+  Cutter cutter(Framing::bus, terms_.max_message);
+  const Cut cut = cutter.next(tail, true);
+  const bool closed = cut.what == Cut::What::end || cut.what == Cut::What::ack;
+  if (closed) outbox_.stop(Errc::closed);
+  return closed ? Errc::closed : Errc::peer_died;
+}
+
+// ---- receiving ----
+
+Result<Message> StreamChannel::try_receive() noexcept {
+  if (inherited()) return Errc::closed;
+  while (!over_) {
+    const Cut cut = inbox_.next();
+    if (cut.what == Cut::What::message) [[likely]] {
+      ++handed_out_;
+      Message message = inbox_.take(cut);
+      if (event_) note_readable();
+      return message;
+    }
+    if (cut.what != Cut::What::more) {
+      on_control(cut);
+      continue;
+    }
+    if (at_end_) {
+      end(ended_by_);
+      break;
+    }
+    const Transfer transfer = inbox_.fill(wire_);
+    if (transfer.state == Transfer::State::moved) continue;
+    if (transfer.state == Transfer::State::again) {
+      outbox_.flush_gathered();
+      if (event_) {
+        inbox_.rest();
+        note_readable();
+      }
+      return Errc::would_block;
+    }
+    on_transfer(transfer);
+  }
+  if (event_) note_readable();
+  return over_;
+}
+
+/// The peer's direction has ended, or the connection is gone. Whole messages that are there are still handed out.
+void StreamChannel::on_transfer(const Transfer& transfer) noexcept {
+  if (transfer.state == Transfer::State::broken && transfer.error == ENOMEM) return fail(Errc::no_room);
+  at_end_ = true;
+  inbox_.at_end();
+  ended_by_ =
+      transfer.state == Transfer::State::over && terms_.framing != Framing::bus ? Errc::closed : Errc::peer_died;
+}
+
+/// An end, an ack, or what breaks the format.
+void StreamChannel::on_control(const Cut& cut) noexcept {
+  if (cut.what == Cut::What::bad) {
+    if (cut.error == Errc::message_too_large) ledger_.dropped[static_cast<std::size_t>(Reason::too_large)].add();
+    return fail(cut.error);
+  }
+  const bool is_end = cut.what == Cut::What::end;
+  if (is_end ? peer_said_end_ : peer_said_ack_ || !said_end_) return fail(Errc::corrupt);
+  const Counts counts = decode_counts(inbox_.body(cut).first<kCountsFrameBytes - kHeaderBytes>());
+  inbox_.skip(cut);
+  ledger_.peer_accepted(counts.accepted);
+  ledger_.peer_settled(counts.received, counts.dropped, Reason::closed);
+  if (!is_end) {
+    peer_said_ack_ = true;
+    return;
+  }
+  peer_said_end_ = true;
+  outbox_.stop(Errc::closed);  // our count is final now
+  if (!ended_writing_) {
+    // A peer that does not wait for it may be gone already: it has then lost nothing that it wanted.
+    if (!outbox_.send_counts(Kind::ack, handed_out_, ledger_.dropped_total())) static_cast<void>(outbox_.flush());
+  }
+  end(Errc::closed);
+}
+
+/// The peer broke the format, or memory ran out: the channel cannot go on, and the peer is not left waiting.
+void StreamChannel::fail(Errc why) noexcept {
+  over_ = why;
+  outbox_.stop(over_);
+  wire_.end_both();
+}
+
+void StreamChannel::end(Errc why) noexcept {
+  over_ = why;
+  if (why == Errc::closed && terms_.framing != Framing::bus) return;  // the peer may still read
+  outbox_.stop(over_);
+  if (why == Errc::peer_died && !terms_.sweep.empty()) os::sweep(terms_.sweep);
+}
+
+// ---- the end ----
+
+/// Drops what has arrived, so that nothing unread turns our close into a reset, and so that two closing ends never
+/// wait for each other.
+void StreamChannel::drop_incoming() noexcept {
+  for (std::size_t bytes = 0; bytes < kMostDropped;) {
+    const Cut cut = inbox_.next();
+    if (cut.what == Cut::What::message) {
+      if (peer_said_end_) return fail(Errc::corrupt);  // behind its end a peer sends an ack at most
+      ledger_.dropped[static_cast<std::size_t>(Reason::closed)].add();
+      inbox_.skip(cut);
+    } else if (cut.what != Cut::What::more) {
+      on_control(cut);
+      if (over_ && over_ != Errc::closed) return;
+    } else {
+      if (at_end_) return;
+      const Transfer transfer = inbox_.fill(wire_);
+      if (transfer.state == Transfer::State::again) return;
+      bytes += transfer.count;
+      if (transfer.state != Transfer::State::moved) on_transfer(transfer);
+    }
+  }
+}
+
+/// Everything that is queued goes to the kernel, and to where closing the socket cannot lose it.
+std::error_code StreamChannel::hand_over() noexcept {
+  if (const std::error_code error = outbox_.flush()) {
+    close_waits_ = Waits::for_room;
+    return error;
+  }
+  if (!terms_.acknowledged) return {};
+  // Source: tcp(7), RFC 2525 2.17: a close with unread bytes resets the connection, and the peer's kernel may then
+  // discard what it has not delivered. It has everything when all is acknowledged, the end of our direction too.
+  if (!ended_writing_) wire_.end_writing();
+  ended_writing_ = true;
+  switch (wire_.acknowledged()) {
+    case Wire::Acknowledged::all:
+      return {};
+    case Wire::Acknowledged::never:
+      return {ECONNRESET, std::system_category()};
+    case Wire::Acknowledged::not_yet:
+      break;
+  }
+  close_waits_ = Waits::for_acknowledgement;
+  return Errc::would_block;
+}
+
+std::error_code StreamChannel::try_close(bool confirm) noexcept {
+  if (inherited()) return {};
+  const auto failed = [this] { return over_ && over_ != Errc::closed; };
+  if (failed()) return over_;
+  drop_incoming();
+  if (failed()) return over_;
+  const bool bus = terms_.framing == Framing::bus;
+  const bool settled = !bus || peer_said_end_ || peer_said_ack_;
+  if (!settled && at_end_) {
+    end(Errc::peer_died);
+    return over_;
+  }
+  if (bus && !said_end_ && !peer_said_end_) {
+    outbox_.stop(Errc::closed);
+    said_end_ = true;
+    // A failure shows in the flush.
+    static_cast<void>(outbox_.send_counts(Kind::end, handed_out_, ledger_.dropped_total()));
+  }
+  std::error_code error;
+  if (confirm && !settled) {
+    // The connection stays open in both directions: an end of the peer wants its ack.
+    error = outbox_.flush();
+    close_waits_ = error ? Waits::for_room : Waits::for_peer;
+    if (!error) error = Errc::would_block;
+  } else {
+    error = hand_over();
+  }
+  if (!error || error == Errc::would_block) return error;
+  if (!bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
+  if (settled) return {};  // the peer has said its counts and left
+  end(Errc::peer_died);
+  return over_;
+}
+
+// ---- waiting ----
+
+bool StreamChannel::arm(Ready ready, WaitSet& wait) noexcept {
+  if (inherited()) return true;
+  switch (ready) {
+    case Ready::receive:
+      if (over_ || inbox_.next().what != Cut::What::more || at_end_) return true;
+      outbox_.flush_gathered();
+      inbox_.rest();
+      // What the kernel did not take is seen to by whoever waits here, without the Flusher.
+      tends_ = outbox_.held() != 0;
+      if (tends_) outbox_.tend(true);
+      wait.add(wire_.fd(), static_cast<short>(tends_ ? POLLIN | POLLOUT : POLLIN));
+      return false;
+    case Ready::send:
+      outbox_.tend(true);
+      wait.add(wire_.fd(), POLLOUT);
+      return false;
+    case Ready::close:
+      if (close_waits_ == Waits::for_acknowledgement) wait.at_most(kLookAgain);
+      {
+        int events = at_end_ ? 0 : POLLIN;
+        if (close_waits_ == Waits::for_room) events |= POLLOUT;
+        wait.add(wire_.fd(), static_cast<short>(events));
+      }
+      return false;
+  }
+  return false;
+}
+
+void StreamChannel::disarm(Ready ready) noexcept {
+  if (inherited()) return;
+  if (ready == Ready::send || (ready == Ready::receive && tends_)) outbox_.tend(false);
+  if (ready == Ready::receive) tends_ = false;
+}
+
+int StreamChannel::readable_fd() {
+  if (!readable_) {
+    os::Fd event = os::make_event();
+    os::Fd both = os::make_epoll();
+    if (!os::epoll_set(both.get(), event.get(), EPOLLIN, 0) || !os::epoll_set(both.get(), wire_.fd(), EPOLLIN, 0)) {
+      const std::error_code error = last_system_error();
+      throw Error(error, describe("readable_fd", terms_.peer.address, error));
+    }
+    event_ = std::move(event);
+    readable_ = std::move(both);
+    note_readable();
+  }
+  return readable_.get();
+}
+
+/// The socket says what the kernel has; the event, that something is in the inbox already.
+void StreamChannel::note_readable() noexcept {
+  const bool readable = over_ || inbox_.next().what != Cut::What::more;
+  if (readable == shown_readable_) return;
+  shown_readable_ = readable;
+  readable ? os::signal_event(event_.get()) : os::clear_event(event_.get());
+}
+
+Traits StreamChannel::traits() const noexcept {
+  Traits traits;
+  traits.keeps_boundaries = terms_.framing != Framing::raw;
+  traits.exchanges_books = terms_.framing == Framing::bus;
+  traits.loans_in_place = false;
+  traits.max_message = terms_.peer_max_message;
+  return traits;
+}
+
+}  // namespace bus::stream
