@@ -1,26 +1,170 @@
-// transports/unix/unix_transport.cpp: the unix transport.
+// transports/unix/unix_transport.cpp: channels over Unix domain stream sockets.
+#include <array>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "bus/core/os/local_socket.hpp"
+#include "bus/core/transport.hpp"
 #include "transports/all.hpp"
+#include "transports/stream/acceptor.hpp"
+#include "transports/stream/introduction.hpp"
+#include "transports/stream/options.hpp"
 
 namespace bus {
 namespace {
 
-class Stub final : public Transport {
+using namespace std::chrono_literals;
+using stream::Framing;
+using stream::Introduction;
+using stream::StreamChannel;
+using stream::Verdict;
+
+std::string path_of(const Address& address) {
+  if (!address.host().empty()) return os::socket_path(address.host(), "sock", address.text());
+  os::check_socket_path(address.path(), address.text());
+  return address.path();
+}
+
+/// Who the kernel says is at the other end.
+Peer identify(int socket, std::string name) {
+  Peer peer;
+  peer.address = std::move(name);
+  if (const auto credentials = os::peer_credentials(socket)) {
+    peer.uid = credentials->uid;
+    peer.gid = credentials->gid;
+    if (credentials->pid > 0) peer.pid = credentials->pid;  // 0: in another pid namespace
+  }
+  return peer;
+}
+
+class UnixListener final : public ListenerImpl {
+ public:
+  UnixListener(const Address& address, const Options& options)
+      : address_(address.text()),
+        terms_(stream::terms_of(options)),
+        socket_(path_of(address), address.text()),
+        acceptor_(socket_.fd(), [this](os::Fd connection) { return greet(std::move(connection)); }) {}
+
+  Result<std::unique_ptr<ChannelImpl>> try_accept() noexcept override { return acceptor_.try_accept(); }
+  bool arm(WaitSet& wait) noexcept override { return acceptor_.arm(wait); }
+  int readable_fd() override { return acceptor_.readable_fd(); }
+  std::string address() const override { return address_; }
+
+ private:
+  std::unique_ptr<stream::Greeting> greet(os::Fd connection) const {
+    StreamChannel::Terms terms = terms_;
+    terms.peer = identify(connection.get(), address_);
+    if (terms.peer.pid) terms.peer.address.append(" from process ").append(std::to_string(*terms.peer.pid));
+    const bool trusted = terms.peer.uid && os::is_trusted(*terms.peer.uid);
+    return stream::greet(std::move(connection), std::move(terms),
+                         trusted ? Verdict::welcome : Verdict::permission_denied);
+  }
+
+  const std::string address_;
+  const StreamChannel::Terms terms_;
+  os::LocalListener socket_;
+  stream::Acceptor acceptor_;
+};
+
+class UnixConnector final : public ConnectorImpl {
+ public:
+  UnixConnector(const Address& address, const Options& options)
+      : address_(address.text()), path_(path_of(address)), terms_(stream::terms_of(options)) {
+    terms_.sweep = path_;
+  }
+
+  Result<std::unique_ptr<ChannelImpl>> try_connect() noexcept override {
+    try {
+      return connect();
+    } catch (const std::bad_alloc&) {
+      return Errc::no_room;
+    }
+  }
+
+  void arm(WaitSet& wait) noexcept override {
+    if (introduction_) {
+      wait.add(introduction_->fd(), introduction_->events());
+    } else {
+      wait.at_most(kQueueFull);  // the kernel has no event for a queue that has room again
+    }
+  }
+
+  std::string detail() const override { return introduction_ ? introduction_->detail() : detail_; }
+
+ private:
+  static constexpr auto kQueueFull = 2ms;
+
+  Result<std::unique_ptr<ChannelImpl>> connect() {
+    if (!introduction_) {
+      Result<os::Fd> socket = os::connect_local(path_);
+      if (!socket) {
+        detail_ = socket.error() == Errc::would_block         ? "the listener's queue of connections is full"
+                  : socket.error() == Errc::permission_denied ? path_ + " is not open to this user"
+                                                              : "";
+        return socket.error();
+      }
+      StreamChannel::Terms terms = terms_;
+      terms.peer = identify(socket->get(), address_);
+      if (terms.framing != Framing::bus) return stream::open_channel(std::move(*socket), std::move(terms));
+      if (!terms.peer.uid || !os::is_trusted(*terms.peer.uid)) {
+        detail_ = "the listener at " + path_ + " runs as uid " +
+                  (terms.peer.uid ? std::to_string(*terms.peer.uid) : std::string("unknown")) +
+                  ", which is neither ours nor root";
+        return Errc::permission_denied;
+      }
+      introduction_.emplace(std::move(*socket), stream::Handshake::Side::connecting, std::move(terms));
+    }
+    auto channel = introduction_->step();
+    if (channel || channel.error() == Errc::would_block) return channel;
+    detail_ = introduction_->detail();
+    introduction_.reset();
+    return channel;
+  }
+
+  const std::string address_, path_;
+  StreamChannel::Terms terms_;
+  std::optional<Introduction> introduction_;
+  std::string detail_;
+};
+
+class UnixTransport final : public Transport {
  public:
   std::string_view scheme() const noexcept override { return "unix"; }
-  std::string_view summary() const noexcept override { return "not yet"; }
-  void check(const Address&) const override {}
-  std::unique_ptr<ListenerImpl> listen(const Address&, const Options&) const override {
-    throw Error(Errc::not_supported, "unix: not built yet");
+  std::string_view summary() const noexcept override { return "Unix domain stream sockets: unix://name, unix:///path"; }
+
+  std::span<const OptionSpec> options() const noexcept override {
+    static constexpr std::array<OptionSpec, 1> kOptions{stream::kFramingOption};
+    return kOptions;
   }
-  std::unique_ptr<ConnectorImpl> connector(const Address&, const Options&) const override {
-    throw Error(Errc::not_supported, "unix: not built yet");
+
+  void check(const Address& address) const override {
+    const char* wrong = nullptr;
+    if (address.port()) {
+      wrong = "a Unix socket has no port";
+    } else if (!address.host().empty() && !address.path().empty()) {
+      wrong = "either a name (unix://name) or a path (unix:///path), not both";
+    } else if (address.host().empty() && address.path().size() < 2) {
+      wrong = "a name or a path is missing: unix://name or unix:///path";
+    }
+    if (wrong != nullptr) throw Error(Errc::bad_address, address.text() + ": " + wrong);
+  }
+
+  std::unique_ptr<ListenerImpl> listen(const Address& address, const Options& options) const override {
+    return std::make_unique<UnixListener>(address, options);
+  }
+
+  std::unique_ptr<ConnectorImpl> connector(const Address& address, const Options& options) const override {
+    return std::make_unique<UnixConnector>(address, options);
   }
 };
 
 }  // namespace
 
 const Transport& unix_transport() noexcept {
-  static const Stub transport;
+  static const UnixTransport transport;
   return transport;
 }
 
