@@ -1,0 +1,33 @@
+// transports/tcp/tcp_listener.hpp: a listening TCP socket.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bus/core/transport.hpp"
+#include "transports/stream/acceptor.hpp"
+#include "transports/stream/stream_channel.hpp"
+
+namespace bus::tcp {
+
+class TcpListener final : public ListenerImpl {
+ public:
+  /// Throws Error: address_in_use (by which process), permission_denied (strangers could reach it, and
+  /// `insecure=1` was not said), bad_address (the host), or the system's.
+  TcpListener(const Address&, const Options&);
+
+  [[nodiscard]] Result<std::unique_ptr<ChannelImpl>> try_accept() noexcept override { return acceptor_.try_accept(); }
+  [[nodiscard]] bool arm(WaitSet& wait) noexcept override { return acceptor_.arm(wait); }
+  [[nodiscard]] int readable_fd() override { return acceptor_.readable_fd(); }
+  [[nodiscard]] std::string address() const override { return address_; }
+
+ private:
+  [[nodiscard]] std::unique_ptr<stream::Greeting> greet(os::Fd connection) const;
+
+  const stream::StreamChannel::Terms terms_;
+  const os::Fd socket_;
+  const std::string address_;
+  stream::Acceptor acceptor_;
+};
+
+}  // namespace bus::tcp
