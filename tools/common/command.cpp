@@ -1,0 +1,95 @@
+// tools/common/command.cpp: see command.hpp.
+#include "tools/common/command.hpp"
+
+#include <poll.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+extern "C" {  // glibc 2.36 forgot to say so in its header
+#include <sys/pidfd.h>
+}
+
+#include "bus/core/errc.hpp"
+#include "bus/core/os/fd.hpp"
+
+namespace bus::tools {
+namespace {
+
+[[noreturn]] void fail(const std::string& what, std::error_code code) {
+  throw Error(code, "--exec: " + what + ": " + code.message());
+}
+
+/// A file in memory instead of a pipe: nobody has to feed it, and a command that does not read it holds up nobody.
+os::Fd file_of(std::span<const std::byte> bytes) {
+  os::Fd file(::memfd_create("message", MFD_CLOEXEC));
+  if (!file) fail("memfd_create", last_system_error());
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) fail("writing the message", last_system_error());
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+  if (::lseek(file.get(), 0, SEEK_SET) != 0) fail("lseek", last_system_error());
+  return file;
+}
+
+struct Actions {
+  posix_spawn_file_actions_t value;
+  Actions() { posix_spawn_file_actions_init(&value); }
+  ~Actions() { posix_spawn_file_actions_destroy(&value); }
+  Actions(const Actions&) = delete;
+  Actions& operator=(const Actions&) = delete;
+};
+
+struct Attributes {
+  posix_spawnattr_t value;
+  Attributes() { posix_spawnattr_init(&value); }
+  ~Attributes() { posix_spawnattr_destroy(&value); }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+};
+
+int wait_for(::pid_t child, Signals& signals) {
+  // The child is ours and not waited for: its pid is its own until waitpid().
+  const os::Fd ended(::pidfd_open(child, 0));
+  if (ended && !signals.wait_for(ended.get(), POLLIN)) ::kill(child, SIGTERM);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) fail("waitpid", last_system_error());
+  }
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+}  // namespace
+
+int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr, Signals& signals) {
+  const os::Fd file = file_of(input);
+  Actions actions;
+  posix_spawn_file_actions_adddup2(&actions.value, file.get(), STDIN_FILENO);
+  if (to_stderr) posix_spawn_file_actions_adddup2(&actions.value, STDERR_FILENO, STDOUT_FILENO);
+  // The child hears the signals that are blocked or ignored here.
+  Attributes attributes;
+  sigset_t none, ignored;
+  sigemptyset(&none);
+  sigemptyset(&ignored);
+  sigaddset(&ignored, SIGPIPE);
+  posix_spawnattr_setsigmask(&attributes.value, &none);
+  posix_spawnattr_setsigdefault(&attributes.value, &ignored);
+  posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+
+  std::string shell = "/bin/sh", option = "-c", text = command;
+  char* const argv[] = {shell.data(), option.data(), text.data(), nullptr};
+  ::pid_t child = 0;
+  if (const int error = ::posix_spawn(&child, "/bin/sh", &actions.value, &attributes.value, argv, environ);
+      error != 0) {
+    fail("cannot start /bin/sh", std::error_code(error, std::system_category()));
+  }
+  return wait_for(child, signals);
+}
+
+}  // namespace bus::tools

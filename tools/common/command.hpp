@@ -1,0 +1,17 @@
+// tools/common/command.hpp: runs a shell command with a message on its stdin.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tools/common/signals.hpp"
+
+namespace bus::tools {
+
+/// Runs `command` by /bin/sh, with `input` as its stdin, and waits for it. A SIGTERM or SIGINT of ours is passed on to
+/// it as SIGTERM. Its stdout is ours, or our stderr with `to_stderr`.
+/// Returns its exit status as a shell gives it: the code, or 128 + the signal. Throws Error when it cannot be run.
+[[nodiscard]] int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr,
+                              Signals& signals);
+
+}  // namespace bus::tools

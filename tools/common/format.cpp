@@ -1,0 +1,94 @@
+// tools/common/format.cpp: see format.hpp.
+#include "tools/common/format.hpp"
+
+#include <boost/locale/utf.hpp>
+#include <nlohmann/json.hpp>
+
+namespace bus::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+bool is_utf8(std::span<const std::byte> bytes) noexcept {
+  namespace utf = boost::locale::utf;
+  const char* at = reinterpret_cast<const char*>(bytes.data());
+  const char* const end = at + bytes.size();
+  while (at != end) {
+    if (!utf::is_valid_codepoint(utf::utf_traits<char>::decode(at, end))) return false;
+  }
+  return true;
+}
+
+void append_hex(std::string& to, std::span<const std::byte> bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  const std::size_t before = to.size();
+  to.resize(before + 2 * bytes.size());
+  char* out = to.data() + before;
+  for (const std::byte byte : bytes) {
+    const auto value = std::to_integer<unsigned>(byte);
+    *out++ = kDigits[value >> 4];
+    *out++ = kDigits[value & 15];
+  }
+}
+
+std::string dump(const Json& object) { return object.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+}  // namespace
+
+Format format_of(std::string_view name) noexcept {
+  if (name == "raw") return Format::raw;
+  if (name == "hex") return Format::hex;
+  if (name == "json") return Format::json;
+  if (name == "none") return Format::none;
+  return Format::line;
+}
+
+void Printer::print(std::uint64_t peer, std::uint64_t number, std::span<const std::byte> payload) {
+  switch (format_) {
+    case Format::none:
+      return;
+    case Format::raw:
+      output_.write(payload);
+      return;
+    case Format::line:
+      output_.write(payload);
+      output_.write("\n");
+      return;
+    case Format::hex:
+      line_.clear();
+      append_hex(line_, payload);
+      line_.push_back('\n');
+      break;
+    case Format::json: {
+      Json object;
+      object["type"] = type_;
+      object["peer"] = peer;
+      object["number"] = number;
+      object["size"] = payload.size();
+      if (is_utf8(payload)) {
+        object["text"] = std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
+      } else {
+        std::string hex;
+        append_hex(hex, payload);
+        object["hex"] = std::move(hex);
+      }
+      line_ = dump(object);
+      line_.push_back('\n');
+      break;
+    }
+  }
+  output_.write(line_);
+}
+
+std::string event_json(const Event& event) {
+  Json object;
+  object["type"] = event.type;
+  if (!event.address.empty()) object["address"] = event.address;
+  if (event.peer != 0) object["peer"] = event.peer;
+  if (!event.peer_address.empty()) object["peer_address"] = event.peer_address;
+  if (event.pid != 0) object["pid"] = event.pid;
+  if (!event.reason.empty()) object["reason"] = event.reason;
+  return dump(object).append("\n");
+}
+
+}  // namespace bus::tools

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# tools/install_packages.sh [--with tests]: installs the Debian 12 packages that this source needs, if any is missing.
+#
+# The one list of them. Silent when nothing is missing; otherwise it needs root or sudo, and apt's configured mirrors.
+set -euo pipefail
+
+packages=(
+  g++ cmake ninja-build  # compiler and build
+  libboost1.81-dev       # shared memory mapping, the baseline queue, results; 1.74 is refused: its mutexes are not robust
+  libboost-url1.81-dev   # addresses
+  libcxxopts-dev         # command line
+  libspdlog-dev          # logging, with fmt
+  nlohmann-json3-dev     # JSON output
+  catch2                 # the tests, which every preset configures
+)
+test_packages=(
+  clang-14 libclang-rt-14-dev       # the second compiler, with its sanitizers and libFuzzer
+  clang-format-14 clang-tidy-14     # the style check and the static analysis
+  binutils pkgconf                  # the test of the installed tree: readelf, pkg-config
+  python3 netcat-openbsd procps     # programs that know nothing of ipcbus and are talked to; pgrep, ps
+)
+
+while (($# > 0)); do
+  case "$1 ${2-}" in
+    "--with tests") packages+=("${test_packages[@]}"); shift 2 ;;
+    *) echo "usage: tools/install_packages.sh [--with tests]" >&2; exit 2 ;;
+  esac
+done
+
+if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+  echo "install_packages: this is no Debian: install what stands for these packages, then use CMake as the README says:" >&2
+  echo "  ${packages[*]}" >&2
+  exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+((${#missing[@]} > 0)) || exit 0
+
+echo "installing ${#missing[@]} packages: ${missing[*]}"
+as_root=()
+if ((EUID != 0)); then
+  if ! command -v sudo >/dev/null; then
+    echo "install_packages: not root, and there is no sudo. As root: apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+apt() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 \
+    -o Dpkg::Use-Pty=0 "$@"
+}
+# One broken source of many is no reason to stop: the installation tells whether what is needed was found.
+apt update || echo "install_packages: apt-get update failed; trying with the package lists that are here" >&2
+apt install -y --no-install-recommends "${missing[@]}" >/dev/null

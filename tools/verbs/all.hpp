@@ -1,0 +1,17 @@
+// tools/verbs/all.hpp: the one table of verbs: main() finds a verb in it, help is made from it.
+#pragma once
+
+#include <span>
+
+#include "tools/common/verb.hpp"
+
+namespace bus::tools {
+
+[[nodiscard]] std::span<const Verb* const> verbs() noexcept;
+
+[[nodiscard]] const Verb& send_verb() noexcept;
+[[nodiscard]] const Verb& recv_verb() noexcept;
+[[nodiscard]] const Verb& echo_verb() noexcept;
+[[nodiscard]] const Verb& ping_verb() noexcept;
+
+}  // namespace bus::tools
