@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""tests/tidy.py BUILD_DIR [-j N]: runs clang-tidy on the sources of library and tools.
+
+A file whose outcome was clean is not read again until its own bytes, those of a header that it includes, its compile
+command, .clang-tidy or clang-tidy itself changes. Needs a finished Ninja build: that knows which headers each file
+includes. The memory of clean files is BUILD_DIR/tidy/.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+TIDY = "clang-tidy-14"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CHECKED = ("bus", "transports", "tools")
+
+
+def sources(build):
+    """The compile command of each checked source, once a file."""
+    commands = {}
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        path = pathlib.Path(entry["file"]).resolve()
+        if path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in CHECKED:
+            commands.setdefault(path, entry)
+    return commands
+
+
+def dependencies(build):
+    """What each object was made from, as the build has recorded it: {object: [paths]}."""
+    text = subprocess.run(["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True, check=True).stdout
+    found, current = {}, None
+    for line in text.splitlines():
+        if line.startswith("    ") and current is not None:
+            current.append(line.strip())
+        elif match := re.match(r"(\S+): #deps \d+, .*\(VALID\)$", line):
+            current = found.setdefault(match.group(1), [])
+        else:
+            current = None
+    return found
+
+
+class Fingerprint:
+    """Says in one number everything that the outcome of a check depends on."""
+
+    def __init__(self, build):
+        self.build = build
+        self.common = (ROOT / ".clang-tidy").read_bytes() + subprocess.check_output([TIDY, "--version"])
+        self.dependencies = dependencies(build)
+        self.files = {}
+
+    def of_file(self, name):
+        if name not in self.files:
+            path = (self.build / name).resolve()
+            if path.is_relative_to(ROOT):
+                self.files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            else:  # a system header: its package writes both
+                stat = path.stat()
+                self.files[name] = f"{stat.st_size} {stat.st_mtime_ns}"
+        return self.files[name]
+
+    def of(self, entry):
+        """None when the build does not know what the file includes."""
+        names = self.dependencies.get(entry.get("output", ""))
+        if not names:
+            return None
+        total = hashlib.sha256(self.common)
+        total.update(entry.get("command", "").encode())
+        for name in sorted(names):
+            total.update(f"{name} {self.of_file(name)}\n".encode())
+        return total.hexdigest()
+
+
+def check(build, path):
+    """The findings in one file, empty if there are none."""
+    run = subprocess.run(
+        [TIDY, "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", path], capture_output=True, text=True
+    )
+    return "" if run.returncode == 0 else run.stdout + run.stderr
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("-j", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="files at a time")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+
+    entries = sources(build)
+    if not entries:
+        sys.exit(f"tidy: {build}/compile_commands.json names no source of {', '.join(CHECKED)}")
+    memory = build / "tidy"
+    memory.mkdir(exist_ok=True)
+    fingerprint = Fingerprint(build)
+    marks = {path: fingerprint.of(entry) for path, entry in entries.items()}
+    todo = sorted(path for path, mark in marks.items() if mark is None or not (memory / mark).exists())
+
+    bad = 0
+    with concurrent.futures.ThreadPoolExecutor(arguments.j) as pool:
+        for path, findings in zip(todo, pool.map(lambda path: check(build, path), todo)):
+            if findings:
+                bad += 1
+                print(findings.rstrip(), flush=True)
+            elif marks[path] is not None:
+                (memory / marks[path]).touch()
+
+    for mark in memory.iterdir():  # what no file has any more
+        if mark.name not in marks.values():
+            mark.unlink()
+    print(f"tidy: {len(entries)} files, {len(entries) - len(todo)} unchanged since they were clean, {bad} with findings")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
