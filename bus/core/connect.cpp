@@ -70,6 +70,10 @@ Channel connect(std::string_view text, Deadline deadline) {
       retry = std::min<Clock::duration>(retry * 2, kLastRetry);
     }
     set.sleep(deadline);
+    // Nobody was there, and no time is left: an attempt that would only just begin could say nothing new.
+    if (code == Errc::no_peer && Clock::now() >= deadline) {
+      fail(text, code, connector->detail(), Clock::now() - start);
+    }
   }
 }
 

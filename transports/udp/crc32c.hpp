@@ -1,0 +1,20 @@
+// transports/udp/crc32c.hpp: CRC-32C (Castagnoli), the check of every datagram.
+//
+// Polynomial 0x1EDC6F41, reflected, initial value and final xor 0xFFFFFFFF. Source: RFC 3720, appendix B.4.
+// Check: the nine bytes "123456789" give 0xE3069283.
+// Cost: with SSE 4.2 about 15 GB/s from 4 KiB on (three streams at once) and a third of it below; tables otherwise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace bus::udp {
+
+/// The check of `bytes`; `before` is the check of what stood in front of them, so a check can be continued.
+[[nodiscard]] std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept;
+
+/// The same by tables alone: what machines without the instruction use. For tests.
+[[nodiscard]] std::uint32_t crc32c_by_table(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept;
+
+}  // namespace bus::udp
