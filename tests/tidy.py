@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
@@ -65,22 +66,27 @@ class Fingerprint:
 
     def of(self, entry):
         """None when the build does not know what the file includes."""
-        names = self.dependencies.get(entry.get("output", ""))
+        words = shlex.split(entry["command"])
+        names = self.dependencies.get(words[words.index("-o") + 1]) if "-o" in words else None
         if not names:
             return None
         total = hashlib.sha256(self.common)
-        total.update(entry.get("command", "").encode())
+        total.update(entry["command"].encode())
         for name in sorted(names):
             total.update(f"{name} {self.of_file(name)}\n".encode())
         return total.hexdigest()
 
 
-def check(build, path):
-    """The findings in one file, empty if there are none."""
+def check(build, path, mark):
+    """The findings in one file, empty if there are none: that is remembered at once, in `mark`."""
     run = subprocess.run(
         [TIDY, "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", path], capture_output=True, text=True
     )
-    return "" if run.returncode == 0 else run.stdout + run.stderr
+    if run.returncode != 0:
+        return run.stdout + run.stderr
+    if mark is not None:
+        mark.touch()
+    return ""
 
 
 def main():
@@ -96,21 +102,21 @@ def main():
     memory = build / "tidy"
     memory.mkdir(exist_ok=True)
     fingerprint = Fingerprint(build)
-    marks = {path: fingerprint.of(entry) for path, entry in entries.items()}
-    todo = sorted(path for path, mark in marks.items() if mark is None or not (memory / mark).exists())
+    marks = {}
+    for path, entry in entries.items():
+        number = fingerprint.of(entry)
+        marks[path] = memory / number if number is not None else None
+    todo = sorted(path for path, mark in marks.items() if mark is None or not mark.exists())
 
     bad = 0
     with concurrent.futures.ThreadPoolExecutor(arguments.j) as pool:
-        for path, findings in zip(todo, pool.map(lambda path: check(build, path), todo)):
+        for findings in pool.map(lambda path: check(build, path, marks[path]), todo):
             if findings:
                 bad += 1
                 print(findings.rstrip(), flush=True)
-            elif marks[path] is not None:
-                (memory / marks[path]).touch()
 
-    for mark in memory.iterdir():  # what no file has any more
-        if mark.name not in marks.values():
-            mark.unlink()
+    for mark in set(memory.iterdir()) - set(marks.values()):  # what no file has any more
+        mark.unlink()
     print(f"tidy: {len(entries)} files, {len(entries) - len(todo)} unchanged since they were clean, {bad} with findings")
     return 1 if bad else 0
 

@@ -97,16 +97,22 @@ TEST_CASE("a storm of signals does not shorten a timed wait", "[conformance]") {
   const Handler handler;
   Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB&wait=block");
   const Payloads payloads;
-  const Stream filled = fill(pair.client, payloads, 0, 1000);
+  Stream filled = fill(pair.client, payloads, 0, 1000);
   {
     const Storm storm;
+    std::error_code late;
+    while (!late) {  // a kernel that has just found some more room is no failure
+      const auto start = bus::Clock::now();
+      late = pair.client.send(payloads.make(filled.count, 1000), start + 40ms);
+      if (late) REQUIRE(bus::Clock::now() >= start + 40ms);
+      if (!late) ++filled.count;
+    }
+    REQUIRE(late == bus::Errc::timed_out);
     const auto start = bus::Clock::now();
-    REQUIRE(pair.client.send(payloads.make(0, 1000), start + 40ms) == bus::Errc::timed_out);
+    REQUIRE(pair.client.receive(start + 40ms).error() == bus::Errc::timed_out);
     REQUIRE(bus::Clock::now() >= start + 40ms);
-    REQUIRE(pair.client.receive(start + 80ms).error() == bus::Errc::timed_out);
+    REQUIRE(pair.listener.accept(start + 80ms).error() == bus::Errc::timed_out);
     REQUIRE(bus::Clock::now() >= start + 80ms);
-    REQUIRE(pair.listener.accept(start + 120ms).error() == bus::Errc::timed_out);
-    REQUIRE(bus::Clock::now() >= start + 120ms);
   }
   const bool reliable = pair.client.traits().reliable;
   const Stream received =

@@ -78,7 +78,7 @@ std::string describe_peer(const Peer& peer) {
     text.append(label).append(std::to_string(number));
   };
   // Some transports name their peer by its pid.
-  if (peer.pid && text.find("pid ") == std::string::npos) add("pid ", *peer.pid);
+  if (peer.pid && text.find(" " + std::to_string(*peer.pid)) == std::string::npos) add("pid ", *peer.pid);
   if (peer.uid) add("uid ", *peer.uid);
   return text;
 }

@@ -75,6 +75,9 @@ class JsonFormatter final : public spdlog::formatter {
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
 };
 
+// What cannot be written to stderr has nobody left to be told of.
+void put(std::string_view text) { static_cast<void>(std::fwrite(text.data(), 1, text.size(), stderr)); }
+
 struct State {
   std::mutex mutex;  // the progress line and the lines around it
   std::shared_ptr<spdlog::logger> logger;
@@ -82,7 +85,6 @@ struct State {
   bool json = false;
 
   State() {
-    // The sink writes through stdio, unbuffered; a full disk or a closed stderr has nobody left to be told.
     auto sink = std::make_shared<spdlog::sinks::stderr_sink_st>();
     logger = std::make_shared<spdlog::logger>("bus", sink);
     logger->set_formatter(std::make_unique<TextFormatter>());
@@ -90,10 +92,10 @@ struct State {
   }
 
   void erase_progress() const {
-    if (!progress.empty()) std::fwrite(kEraseLine.data(), 1, kEraseLine.size(), stderr);
+    if (!progress.empty()) put(kEraseLine);
   }
   void draw_progress() const {
-    if (!progress.empty()) std::fwrite(progress.data(), 1, progress.size(), stderr);
+    if (!progress.empty()) put(progress);
   }
 };
 
@@ -134,7 +136,7 @@ void block(std::string_view lines) {
   if (s.json) {
     s.logger->log(spdlog::level::critical, spdlog::string_view_t(lines.data(), lines.size()));
   } else {
-    std::fwrite(lines.data(), 1, lines.size(), stderr);
+    put(lines);
   }
   s.draw_progress();
 }

@@ -44,6 +44,7 @@ void Output::inspect() {
     is_pipe_ = S_ISFIFO(status.st_mode);
     may_block_ = !S_ISREG(status.st_mode);
   }
+  is_terminal_ = ::isatty(fd_) == 1;
   buffer_.reserve(kBufferBytes);
 }
 

@@ -41,6 +41,7 @@ class Output {
   void flush();
 
   [[nodiscard]] bool empty() const noexcept { return buffer_.empty(); }
+  [[nodiscard]] bool is_terminal() const noexcept { return is_terminal_; }
   /// A descriptor that reports (POLLERR) that the reader has gone; -1 when this output has no reader.
   [[nodiscard]] int watched_fd() const noexcept { return is_pipe_ ? fd_ : -1; }
 
@@ -52,7 +53,7 @@ class Output {
   os::Fd owned_;
   int fd_;
   std::string name_;
-  bool is_pipe_ = false;
+  bool is_pipe_ = false, is_terminal_ = false;
   bool may_block_ = false;
   std::vector<std::byte> buffer_;
 };

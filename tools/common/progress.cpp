@@ -13,10 +13,10 @@ constexpr auto kFirst = 500ms;  // what is done sooner needs no progress
 constexpr auto kEvery = 200ms;
 }  // namespace
 
-Progress::Progress(std::string what, std::optional<std::uint64_t> whole)
+Progress::Progress(std::string what, std::optional<std::uint64_t> whole, bool wanted)
     : what_(std::move(what)),
       whole_(whole),
-      shown_(log::has_progress()),
+      shown_(wanted && log::has_progress()),
       start_(Clock::now()),
       next_(start_ + kFirst) {}
 

@@ -11,8 +11,9 @@ namespace bus::tools {
 
 class Progress {
  public:
-  /// `what` is "sent" or "received"; `whole` the bytes in all, where known.
-  explicit Progress(std::string what, std::optional<std::uint64_t> whole = {});
+  /// `what` is "sent" or "received"; `whole` the bytes in all, where known. `wanted` is false where data goes to the
+  /// same terminal.
+  explicit Progress(std::string what, std::optional<std::uint64_t> whole = {}, bool wanted = true);
   ~Progress();  // takes the line away
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;

@@ -106,6 +106,11 @@ void Server::reap() {
   for (const std::uint64_t number : numbers) {
     const auto it = sessions_.find(number);
     if (it == sessions_.end()) continue;
+    if (it->second->thread.joinable()) {
+      it->second->thread.join();
+      // One that we ended ourselves is still open: close_all() closes it and waits for its books.
+      if (!it->second->reason && !it->second->error) continue;
+    }
     const std::unique_ptr<Session> session = std::move(it->second);
     sessions_.erase(it);
     end(*session);
@@ -157,7 +162,9 @@ void Server::close_all(Deadline deadline) {
     for (std::size_t i = next++; i < left.size(); i = next++) {
       left[i]->dismissed = true;
       // Timed out or died: then the books stay open, which is what they say.
-      static_cast<void>(left[i]->client->channel.close(deadline));
+      if (const std::error_code error = left[i]->client->channel.close(deadline)) {
+        log::debug("client " + std::to_string(left[i]->client->number) + ": closing: " + error.message());
+      }
       left[i]->client->channel.close();
     }
   };

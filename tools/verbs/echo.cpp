@@ -63,9 +63,9 @@ std::error_code Echoing::serve(Client& client) {
         log::warn("client " + std::to_string(client.number) + " sent " + std::to_string(message->size()) +
                   " bytes and does not accept a message of that size: it gets no answer");
       }
-    } else if (error) {
-      return error;
     }
+    // A client that has closed wants no more answers, but what it sent is received to the end; whatever else has
+    // happened to the channel, the next receive() says so. The books have what was refused.
     note_message();
   }
 }

@@ -98,9 +98,10 @@ void Receiving::check_options() const {
   arguments_.at_most_one({"once", "keep"});
   arguments_.at_most_one({"connect", "keep"});
   if (json_ && !arguments_.given("output") && arguments_.given("format")) {
-    const std::string format = *arguments_.text("format");
-    if (format != "json" && format != "none") {
-      fail("--json and --format " + format + " would mix on stdout: send payloads to a file with --output");
+    const Format format = format_of(*arguments_.text("format"));
+    if (format != Format::json && format != Format::none) {
+      fail("--json and --format " + *arguments_.text("format") +
+           " would mix on stdout: send the payloads to a file with --output");
     }
   }
   if (arguments_.given("wait") && !arguments_.flag("connect")) fail("--wait is for --connect; see --timeout");
@@ -300,8 +301,9 @@ Exit Receiving::run() {
   if (arguments_.given("output")) file_.emplace(signals_, *arguments_.text("output"));
   data_ = file_ ? &*file_ : &output_;
   printer_.emplace(format(), *data_);
-  progress_.emplace("received");
-  options.output_fd = output_.watched_fd();
+  const bool prints = data_ == &output_ && format() != Format::none;
+  progress_.emplace("received", std::nullopt, !(prints && output_.is_terminal()));
+  options.output_fd = prints || json_ ? output_.watched_fd() : -1;
 
   Server server(signals_, *this, options);
   auto end = Server::End::done;
@@ -311,8 +313,8 @@ Exit Receiving::run() {
     } else {
       server.listen(std::move(listener));
     }
+    note_message();  // --timeout counts from here
     end = server.run();
-    data_->flush();
   } catch (const OutputClosed&) {
     end = Server::End::output_closed;
   } catch (const OutputStuck&) {

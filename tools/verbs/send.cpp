@@ -213,7 +213,7 @@ bool Sending::wait_for_turn(std::uint64_t index) {
 }
 
 void Sending::send_all() {
-  Progress progress("sent", input_ ? input_->size() : std::nullopt);
+  Progress progress("sent", input_ ? input_->size() : std::nullopt, !(reply_ && output_.is_terminal()));
   const Source next = source();
   for (std::uint64_t i = 0; !failure_ && wait_for_turn(i); ++i) {
     const std::optional<Payload> payload = next();

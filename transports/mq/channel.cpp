@@ -20,6 +20,8 @@ using namespace std::chrono_literals;
 // How long a sleep lasts at most. Everything that ends one has a descriptor; this is for a peer that scribbled over
 // the words by which sleepers announce themselves.
 constexpr auto kSlice = 100ms;
+constexpr int kBurials = 200;
+constexpr auto kBurialPause = 1ms;
 constexpr std::size_t kLeastLoan = 4096;
 
 constexpr std::size_t index(Reason reason) noexcept { return static_cast<std::size_t>(reason); }
@@ -179,6 +181,10 @@ int MqChannel::readable_fd() {
 // ---- sleeping ----
 
 bool MqChannel::arm(Ready ready, WaitSet& set) noexcept {
+  if (ready == Ready::close && control_.state() == Control::State::gone) {
+    set.at_most(kBurialPause);
+    return false;
+  }
   set.at_most(kSlice);
   set.add(control_.fd(), POLLIN);
   if (ready == Ready::close) return false;  // only the peer's counts are waited for
@@ -259,6 +265,19 @@ void MqChannel::count_lost() noexcept {
   ledger_.lost[index(Reason::peer_died)].add(waiting);
 }
 
+/// Closes the channel of a dead peer. The queue's mutex, or the socket, may tell a death some time before the kernel
+/// frees the dead listener's lock: then this looks again for what it has left.
+std::error_code MqChannel::bury() noexcept {
+  count_lost();
+  if (!listener_) return Errc::peer_died;
+  const bool ended = has_ended(peer_.pid.value_or(0));
+  if (!sweep(*listener_) && !ended && burials_ < kBurials) {
+    ++burials_;
+    return Errc::would_block;
+  }
+  return Errc::peer_died;
+}
+
 /// Our counts for the peer. From here on nothing more is sent, so the number of messages is the last one.
 Counts MqChannel::counts(Kind kind) noexcept {
   Counts counts;
@@ -288,8 +307,8 @@ std::error_code MqChannel::try_close(bool confirm) noexcept {
   const Control::State before = control_.state();
   // After the looks above: if the peer has said its last count, then all of that is in the queue now.
   if (confirm || !end_said_) drain();
-  if (before == Control::State::gone) count_lost();
-  if (before == Control::State::gone || before == Control::State::corrupt) return over(before);
+  if (before == Control::State::gone) return bury();
+  if (before == Control::State::corrupt) return over(before);
   if (!end_said_) {
     Counts last = counts(Kind::end);
     last.more = confirm && before == Control::State::there;

@@ -56,6 +56,7 @@ class MqChannel final : public ChannelImpl {
   // Closing.
   void drain() noexcept;
   void count_lost() noexcept;
+  [[nodiscard]] std::error_code bury() noexcept;
   [[nodiscard]] Counts counts(Kind kind) noexcept;
   void settle() noexcept;
   // Either.
@@ -71,7 +72,7 @@ class MqChannel final : public ChannelImpl {
   const std::optional<Place> listener_;
   BufferPool::Handle pool_;
   Control control_;
-  std::atomic<bool> swept_{false};
+  std::atomic<bool> swept_{false};  // the dead listener's leftovers were looked for
 
   // The sender's.
   Patience sending_;
@@ -90,6 +91,7 @@ class MqChannel final : public ChannelImpl {
   bool ack_owed_ = false;  // our END has promised one
   Counts said_;            // what the peer was told last; the receiver's as long as there is one
   bool lost_counted_ = false;
+  int burials_ = 0;  // how often bury() has found the lock still held
 
   // [count] Guards the pushes and their count, so that an ACK says the last word about them.
   std::mutex push_mutex_;

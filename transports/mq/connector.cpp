@@ -55,8 +55,7 @@ class MqConnector final : public ConnectorImpl {
   [[nodiscard]] std::error_code say_hello() {
     Result<os::Fd> socket = os::connect_local(place_.path);
     if (!socket) {
-      // Once: what the last listener may have left.
-      if (socket.error() == Errc::no_peer && !std::exchange(swept_, true)) sweep(place_);
+      if (socket.error() == Errc::no_peer && !swept_) swept_ = sweep(place_);
       if (socket.error() == Errc::permission_denied) detail_ = place_.path + " is not ours";
       return socket.error();
     }
@@ -89,7 +88,7 @@ class MqConnector final : public ConnectorImpl {
     socket_.reset();
     descriptors_.clear();
     if (error != Errc::peer_died && error != Errc::no_peer) return error;
-    sweep(place_);
+    swept_ = sweep(place_);
     return Errc::no_peer;
   }
 
@@ -131,7 +130,7 @@ class MqConnector final : public ConnectorImpl {
   const Place place_;
   const std::string address_;
   const Wish wish_;
-  bool swept_ = false;
+  bool swept_ = false;  // what the last listener may have left is gone
   os::Fd socket_;
   os::Credentials who_{};
   std::array<std::byte, Welcome::kBytes> welcome_{};

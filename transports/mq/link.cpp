@@ -1,10 +1,12 @@
 // transports/mq/link.cpp: names, sizes, and the bytes of the control socket.
 #include "transports/mq/link.hpp"
 
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,18 +59,26 @@ void remove_leftovers(const Place& place) noexcept {
   }
 }
 
-void sweep(const Place& place) noexcept {
+bool sweep(const Place& place) noexcept {
   try {
     // The names first: one that is there now belongs to a listener that lives now, or to a dead one. If no listener
     // lives after that, they are all of the dead. A new listener that comes meanwhile makes other names.
     const std::vector<std::string> names = find_queues(place.prefix);
     os::sweep(place.path);
     struct stat info {};
-    if (lstat(place.path.c_str(), &info) == 0 || errno != ENOENT) return;
+    if (lstat(place.path.c_str(), &info) == 0 || errno != ENOENT) return false;
     for (const std::string& name : names) remove_queue(name);
+    return true;
   } catch (const std::bad_alloc&) {
-    // As above.
+    return false;
   }
+}
+
+bool has_ended(::pid_t pid) noexcept {
+  // Of another process that has got the number meanwhile, this says that it lives: callers do not wait for it for ever.
+  const os::Fd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  pollfd ended{fd.get(), POLLIN, 0};
+  return !fd || poll(&ended, 1, 0) > 0;
 }
 
 Wish Wish::from(const Address& address, const Options& options) {

@@ -34,8 +34,11 @@ struct Place {
 
 /// Removes all queues of a place. Only for a listener that holds its lock and has not made any.
 void remove_leftovers(const Place&) noexcept;
-/// Removes what a listener has left, socket, lock and queues, if it is dead. Never harms a living one.
-void sweep(const Place&) noexcept;
+/// Removes what a listener has left, socket, lock and queues, if it is dead. Never harms a living one. False when the
+/// lock is held: somebody lives there, or the kernel has not come to that lock yet while it takes a process apart.
+bool sweep(const Place&) noexcept;
+/// Whether the kernel has taken a process apart, with all that it held.
+[[nodiscard]] bool has_ended(::pid_t) noexcept;
 
 /// The eventfds of one queue: what wakes its reader, and what wakes its writer.
 struct Events {

@@ -20,6 +20,8 @@ constexpr std::size_t kMostGathered = std::size_t{16} << 10;  // a larger payloa
 constexpr auto kGatheredFor = 200us;                          // and 50 us for the Flusher to get a CPU
 constexpr auto kWithoutPolling = 10ms;                        // the next attempt when epoll has no memory
 
+constexpr std::size_t kMostAround = kHeaderBytes;  // bytes of a frame that are not payload
+
 constexpr std::byte kNewline{'\n'};
 
 void* mutable_data(const std::byte* data) noexcept { return const_cast<std::byte*>(data); }  // iovec knows no const
@@ -76,15 +78,15 @@ std::error_code Outbox::send(std::span<const std::byte> payload) noexcept {
 
 std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room room) noexcept {
   const std::uint64_t now = ticks();
-  const Parts frame(framing_, payload);
   const bool burst = batch_ || now - last_send_ < kTicksOfABurst;
-  if (burst && payload.size() <= kMostGathered && pending() + frame.bytes <= write_at_ &&
-      pending() + frame.bytes <= capacity_) {
-    if (!append(frame.all(), 0)) return Errc::no_room;
+  if (burst && payload.size() <= kMostGathered &&
+      pending() + payload.size() + kMostAround <= std::min(write_at_, capacity_)) {
+    if (!gather(payload)) return Errc::no_room;
     ++accepted_;
     last_send_ = now;  // gathering takes no time worth a second look at the clock
     return {};
   }
+  const Parts frame(framing_, payload);
   std::size_t taken = 0;
   if (const std::error_code error = write(frame, taken); error && error != Errc::would_block) return error;
   if (taken < frame.bytes) {
@@ -98,6 +100,27 @@ std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room roo
   ++accepted_;
   last_send_ = ticks();
   return {};
+}
+
+/// Copies one frame behind the others. False: no memory.
+bool Outbox::gather(std::span<const std::byte> payload) noexcept {
+  if (!buffer_ || buffer_->capacity() - end_ < payload.size() + kMostAround) {
+    if (!make_room(payload.size() + kMostAround)) return false;
+  }
+  const bool first = begin_ == end_;
+  std::byte* to = buffer_->data() + end_;
+  if (framing_ == Framing::bus) {
+    const auto header = encode_header(static_cast<std::uint32_t>(payload.size()), Kind::message);
+    to = std::copy(header.begin(), header.end(), to);
+  }
+  if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
+  to += payload.size();
+  if (framing_ == Framing::line) *to++ = kNewline;
+  end_ = static_cast<std::size_t>(to - buffer_->data());
+  if (first) due_ = Clock::now() + kGatheredFor;
+  note_held();
+  if (!batch_) watch();
+  return true;
 }
 
 std::error_code Outbox::send_counts(Kind kind, std::uint64_t received, std::uint64_t dropped) noexcept {

@@ -76,6 +76,7 @@ class Outbox final : private FlusherClient {
   /// final.
   [[nodiscard]] std::error_code write(const Parts& frame, std::size_t& taken) noexcept;
   [[nodiscard]] std::error_code flush_locked() noexcept;
+  [[nodiscard]] bool gather(std::span<const std::byte> payload) noexcept;
   [[nodiscard]] bool append(std::span<const iovec> parts, std::size_t skip) noexcept;
   [[nodiscard]] bool make_room(std::size_t bytes) noexcept;
   [[nodiscard]] bool admits(std::size_t bytes) const noexcept;

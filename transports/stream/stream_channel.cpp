@@ -18,6 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kLookAgain = 1ms;                             // nothing tells when a peer's kernel acknowledges
+constexpr unsigned kRefusalsPerLook = 64;                    // sends without room for each look at the peer
 constexpr std::size_t kMostDropped = std::size_t{16} << 20;  // bytes taken in by one call of try_close()
 
 bool is_errno(std::error_code code) noexcept { return code.category() == std::system_category(); }
@@ -40,32 +41,41 @@ std::error_code StreamChannel::try_send(std::span<const std::byte> payload) noex
   if (inherited()) return Errc::closed;
   if (payload.size() > terms_.peer_max_message) return Errc::message_too_large;
   const std::error_code error = outbox_.send(payload);
-  return error && is_errno(error) ? send_failure(error) : error;
+  if (!error) return {};
+  return is_errno(error) ? send_failure(error) : still_refused(error);
 }
 
 Result<std::span<std::byte>> StreamChannel::try_loan(std::size_t size) noexcept {
   if (inherited()) return Errc::closed;
   if (size > terms_.peer_max_message) return Errc::message_too_large;
   auto room = outbox_.loan(size);
-  if (!room && is_errno(room.error())) return send_failure(room.error());
-  return room;
+  if (room) return room;
+  return is_errno(room.error()) ? send_failure(room.error()) : still_refused(room.error());
 }
 
 std::error_code StreamChannel::publish(std::size_t used) noexcept {
   if (inherited()) return Errc::closed;
   const std::error_code error = outbox_.publish(used);
-  return error && is_errno(error) ? send_failure(error) : error;
+  return error ? send_failure(error) : error;
 }
 
 std::error_code StreamChannel::try_flush() noexcept {
   if (inherited()) return Errc::closed;
   const std::error_code error = outbox_.flush();
-  return error && is_errno(error) ? send_failure(error) : error;
+  return error ? send_failure(error) : error;
 }
 
 /// The connection does not take our bytes any more. A peer that has closed in good order left its end in our
 /// kernel's queue, behind what we have not received yet.
 std::error_code StreamChannel::send_failure(std::error_code error) noexcept {
+  if (error == Errc::would_block) {
+    // An end of the peer that stands behind messages which nobody receives here: it reads no more, and ends its
+    // direction when it has said so. One that has died does not leave us waiting but gives an errno.
+    if (terms_.framing != Framing::bus || !wire_.peer_ended_writing()) return error;
+    outbox_.stop(Errc::closed);
+    return Errc::closed;
+  }
+  if (!is_errno(error)) return error;
   if (error.value() == ENOMEM) return Errc::no_room;
   if (terms_.framing != Framing::bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
   std::array<std::byte, kCountsFrameBytes> tail{};
@@ -76,6 +86,24 @@ std::error_code StreamChannel::send_failure(std::error_code error) noexcept {
   const bool closed = cut.what == Cut::What::end || cut.what == Cut::What::ack;
   if (closed) outbox_.stop(Errc::closed);
   return closed ? Errc::closed : Errc::peer_died;
+}
+
+/// A peer that has closed, and keeps its socket, takes nothing any more: a sender without room would wait for ever. Its
+/// last words lie behind what we have not received; after them it has ended its direction. Empty: it has not.
+std::error_code StreamChannel::peer_stopped_writing() noexcept {
+  if (terms_.framing != Framing::bus) return {};  // it may still read
+  pollfd state{wire_.fd(), POLLRDHUP, 0};
+  if (::poll(&state, 1, 0) <= 0 || (state.revents & POLLRDHUP) == 0) return {};
+  const std::error_code why = send_failure({EPIPE, std::system_category()});
+  outbox_.stop(why);
+  return why;
+}
+
+/// For those who only try, or spin, and so never come to arm(): a look now and then.
+std::error_code StreamChannel::still_refused(std::error_code error) noexcept {
+  if (error != Errc::would_block || ++refusals_ % kRefusalsPerLook != 0) return error;
+  const std::error_code gone = peer_stopped_writing();
+  return gone ? gone : error;
 }
 
 // ---- receiving ----
@@ -192,11 +220,14 @@ std::error_code StreamChannel::hand_over() noexcept {
     close_waits_ = Waits::for_room;
     return error;
   }
+  if (!ended_writing_) wire_.end_writing();
+  ended_writing_ = true;
+  // Also what wakes a sender there that nobody receives for.
+  if (!ended_writing_) wire_.end_writing();
+  ended_writing_ = true;
   if (!terms_.acknowledged) return {};
   // Source: tcp(7), RFC 2525 2.17: a close with unread bytes resets the connection, and the peer's kernel may then
   // discard what it has not delivered. It has everything when all is acknowledged, the end of our direction too.
-  if (!ended_writing_) wire_.end_writing();
-  ended_writing_ = true;
   switch (wire_.acknowledged()) {
     case Wire::Acknowledged::all:
       return {};
@@ -259,7 +290,8 @@ bool StreamChannel::arm(Ready ready, WaitSet& wait) noexcept {
       return false;
     case Ready::send:
       outbox_.tend(true);
-      wait.add(wire_.fd(), POLLOUT);
+      if (peer_stopped_writing()) return true;
+      wait.add(wire_.fd(), static_cast<short>(terms_.framing == Framing::bus ? POLLOUT | POLLRDHUP : POLLOUT));
       return false;
     case Ready::close:
       if (close_waits_ == Waits::for_acknowledgement) wait.at_most(kLookAgain);

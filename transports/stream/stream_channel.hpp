@@ -60,6 +60,8 @@ class StreamChannel final : public ChannelImpl {
 
   [[nodiscard]] bool inherited() const noexcept;
   [[nodiscard]] std::error_code send_failure(std::error_code) noexcept;
+  [[nodiscard]] std::error_code peer_stopped_writing() noexcept;
+  [[nodiscard]] std::error_code still_refused(std::error_code) noexcept;
   void on_control(const Cut&) noexcept;
   void on_transfer(const Transfer&) noexcept;
   void fail(Errc) noexcept;
@@ -72,6 +74,8 @@ class StreamChannel final : public ChannelImpl {
   const std::uint32_t forks_;
   Wire wire_;
   Outbox outbox_;
+
+  unsigned refusals_ = 0;  // owned by the sender's thread: sends that found no room
 
   // owned by the receiver's thread, and by the closing one when the others have returned
   Inbox inbox_;

@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -56,6 +57,11 @@ Transfer Wire::write(std::span<const iovec> parts) noexcept {
 // Both may find the connection gone (ENOTCONN): there is nothing left to end then.
 void Wire::end_writing() noexcept { ::shutdown(fd_.get(), SHUT_WR); }
 void Wire::end_both() noexcept { ::shutdown(fd_.get(), SHUT_RDWR); }
+
+bool Wire::peer_ended_writing() const noexcept {
+  pollfd state{fd_.get(), POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP)) != 0;
+}
 
 Wire::Acknowledged Wire::acknowledged() const noexcept {
   int bytes = 0;

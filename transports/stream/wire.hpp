@@ -38,6 +38,8 @@ class Wire {
   /// Ends our direction: the peer reads what was written, and then the end.
   void end_writing() noexcept;
   void end_both() noexcept;
+  /// Whether the peer has ended its direction, behind whatever waits to be read.
+  [[nodiscard]] bool peer_ended_writing() const noexcept;
   /// TCP: whether the peer's kernel has all that was written, the end of our direction included.
   enum class Acknowledged : unsigned char { all, not_yet, never };
   [[nodiscard]] Acknowledged acknowledged() const noexcept;

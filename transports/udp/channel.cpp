@@ -20,6 +20,7 @@ constexpr std::size_t kMostPumps = 512;  // receives in one call, so that junk c
 
 constexpr auto kPingLocal = 40ms;  // a death is noticed within 100 ms
 constexpr auto kPingRemote = 1s;   // keeps the ways open
+constexpr auto kWelcome = 20ms;    // between repeats
 constexpr auto kFirstEnd = 10ms;
 constexpr auto kLastEnd = 100ms;
 constexpr std::uint64_t kUnwindowedBatch = std::uint64_t{256} << 10;
@@ -28,16 +29,18 @@ constexpr int kEnds = 3;  // copies at once: a single loss delays nothing
 
 }  // namespace
 
-BusChannel::BusChannel(os::Fd socket, const Agreement& terms)
+BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optional<Greeting>& welcome)
     : fd_(std::move(socket)),
       terms_(terms),
       peer_(connected_to(fd_.get())),
       local_peer_(peer_.is_loopback() || peer_.same_host(bound_to(fd_.get()))),
       ping_every_(local_peer_ ? std::chrono::nanoseconds(kPingLocal) : std::chrono::nanoseconds(kPingRemote)),
       forks_(stream::watch_forks()),
+      welcome_(welcome.value_or(Greeting{})),
       receive_event_(os::make_event()),
       send_event_(os::make_event()),
       acked_(terms.start.position),
+      heard_(!welcome.has_value()),
       inbound_({.session = terms.session,
                 .max_message = terms.max_message_here,
                 .max_datagram = terms.max_datagram,
@@ -105,26 +108,29 @@ BusChannel::Pumped BusChannel::pump() noexcept {
     const auto datagram = rest.first(std::min(received->segment, rest.size()));
     rest = rest.subspan(datagram.size());
     handle(datagram);
-  } while (!rest.empty() && !corrupt_);
+  } while (!rest.empty() && !corrupt_.load(std::memory_order_relaxed));
   intake_.received(received->bytes);
   return Pumped::something;
 }
 
 void BusChannel::pump_all(std::size_t budget) noexcept {
-  while (budget-- > 0 && !corrupt_ && pump() == Pumped::something) {
+  while (budget-- > 0 && !corrupt_.load(std::memory_order_relaxed) && pump() == Pumped::something) {
   }
 }
 
 void BusChannel::handle(std::span<const std::byte> datagram) noexcept {
   switch (inbound_.take(datagram, intake_.chunk())) {
     case Inbound::Taken::nothing:
+      break;
     case Inbound::Taken::data:
+      heard_.store(true, std::memory_order_relaxed);
       break;
     case Inbound::Taken::control:
+      heard_.store(true, std::memory_order_relaxed);
       handle_control(inbound_.control());
       break;
     case Inbound::Taken::corrupt:
-      corrupt_ = true;
+      break_off();
       break;
   }
 }
@@ -139,7 +145,7 @@ void BusChannel::handle_control(const Packet& packet) noexcept {
       if (inbound_.announce(header)) {
         send_ack();
       } else {
-        corrupt_ = true;
+        break_off();
       }
       break;
     case Kind::end:
@@ -147,7 +153,7 @@ void BusChannel::handle_control(const Packet& packet) noexcept {
       const auto counts = read_counts(packet);
       // A settled without an end of ours, and one that contradicts what was received, are no answers.
       if (!counts || (header.kind == Kind::settled && !end_sent_) || !inbound_.end(header)) {
-        corrupt_ = true;
+        break_off();
         break;
       }
       peer_counts_ = *counts;
@@ -164,6 +170,11 @@ void BusChannel::handle_control(const Packet& packet) noexcept {
     case Kind::refuse:
       break;  // late repeats of the handshake, which is over
   }
+}
+
+void BusChannel::break_off() noexcept {
+  corrupt_.store(true, std::memory_order_relaxed);
+  sender_news_ = true;
 }
 
 void BusChannel::acked(std::uint32_t position) noexcept {
@@ -204,9 +215,11 @@ void BusChannel::ack_if_worthwhile() noexcept {
 
 bool BusChannel::ping_if_due(Clock::time_point now) noexcept {
   if (now < next_ping_) return false;
-  next_ping_ = now + ping_every_;
+  const bool heard = heard_.load(std::memory_order_relaxed);
+  next_ping_ = now + (heard ? ping_every_ : std::chrono::nanoseconds(kWelcome));
   Datagram room;
-  control_sent(send_one(fd_.get(), make_control({.kind = Kind::ping, .session = terms_.session}, room)));
+  control_sent(send_one(fd_.get(), heard ? make_control({.kind = Kind::ping, .session = terms_.session}, room)
+                                         : make_welcome(terms_.session, welcome_, room)));
   if (timer_) {
     ::itimerspec when{};
     const auto at = std::chrono::duration_cast<std::chrono::nanoseconds>(next_ping_.time_since_epoch());
@@ -218,7 +231,8 @@ bool BusChannel::ping_if_due(Clock::time_point now) noexcept {
 }
 
 bool BusChannel::is_over() const noexcept {
-  return corrupt_ || finished_ || dead_.load(std::memory_order_relaxed) || inbound_.ended();
+  return corrupt_.load(std::memory_order_relaxed) || finished_ || dead_.load(std::memory_order_relaxed) ||
+         inbound_.ended();
 }
 
 // Someone else than the thread that waits has taken something in: tell it.
@@ -275,7 +289,7 @@ Result<Message> BusChannel::try_receive() noexcept {
       return hand_out();
     }
     std::error_code end;
-    if (corrupt_) {
+    if (corrupt_.load(std::memory_order_relaxed)) {
       end = Errc::corrupt;
     } else if (finished_) {
       pump_all(kRepeats);  // the peer says its end again if it did not get our answer
@@ -426,7 +440,7 @@ std::error_code BusChannel::try_close(bool confirm) noexcept {
     inbound_.refuse(Reason::closed);
   }
   pump_all(kMostPumps);
-  if (corrupt_) return {};
+  if (corrupt_.load(std::memory_order_relaxed)) return {};
   if (inbound_.ended()) {
     // The peer has closed too, or has answered: what it sent and is not here will not come.
     inbound_.settle();

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "bus/core/os/fd.hpp"
@@ -40,8 +41,10 @@ struct Agreement {
 
 class BusChannel final : public ChannelImpl, private stream::FlusherClient {
  public:
-  /// `socket` is connected to the peer. Throws Error or std::bad_alloc.
-  BusChannel(os::Fd socket, const Agreement&);
+  /// `socket` is connected to the peer. With a `welcome`, this is the listening end: that is said again until the
+  /// peer is heard of, for it may have been lost, and the listener's port is not attended to all the time.
+  /// Throws Error or std::bad_alloc.
+  BusChannel(os::Fd socket, const Agreement&, const std::optional<Greeting>& welcome = {});
   ~BusChannel() override;
 
   [[nodiscard]] std::error_code try_send(std::span<const std::byte> payload) noexcept override;
@@ -70,6 +73,7 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
   void handle(std::span<const std::byte> datagram) noexcept;
   void handle_control(const Packet&) noexcept;
   void acked(std::uint32_t position) noexcept;
+  void break_off() noexcept;
   void send_ack() noexcept;
   void ack_if_worthwhile() noexcept;
   void finish() noexcept;
@@ -102,11 +106,14 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
   const bool local_peer_;  // on this host: its death has evidence
   const std::chrono::nanoseconds ping_every_;
   const std::uint32_t forks_;
+  const Greeting welcome_;
   const os::Fd receive_event_, send_event_;  // "another thread took in what you wait for"
 
   // any thread
   std::atomic<std::uint64_t> acked_;     // position up to which the peer has taken what we sent
+  std::atomic<bool> heard_;              // something came from the peer: it knows where this channel is
   std::atomic<bool> dead_{false};        // the kernel says that nobody is there
+  std::atomic<bool> corrupt_{false};     // the peer broke the format
   std::atomic<bool> peer_ended_{false};  // the peer has closed
   std::atomic<bool> closing_{false};     // this side has
   std::atomic<bool> held_{false};        // something is gathered or pending
@@ -119,7 +126,6 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
   std::mutex receive_mutex_;
   Intake intake_;
   Inbound inbound_;
-  bool corrupt_ = false;
   bool sender_news_ = false;  // something came in that a waiting sender wants to know
   bool finished_ = false;     // the peer's last message was handed out, and it knows our counts
   bool batch_open_ = false;   // the receiver's thread still has messages in its batch

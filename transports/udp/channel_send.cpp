@@ -23,6 +23,7 @@ constexpr std::size_t kAcks = 64;  // receives in search of one
 
 std::error_code BusChannel::why_not() noexcept {
   if (closing_.load(std::memory_order_relaxed) || peer_ended_.load(std::memory_order_relaxed)) return Errc::closed;
+  if (corrupt_.load(std::memory_order_relaxed)) return Errc::corrupt;
   if (dead_.load(std::memory_order_relaxed)) return after_nobody();
   return {};
 }
@@ -35,7 +36,7 @@ std::error_code BusChannel::after_nobody() noexcept {
   sender_news_ = true;
   wake_others(false);
   if (inbound_.ended()) return Errc::closed;
-  return corrupt_ ? Errc::corrupt : Errc::peer_died;
+  return corrupt_.load(std::memory_order_relaxed) ? Errc::corrupt : Errc::peer_died;
 }
 
 // Takes in what waits in the socket, for the sake of the acks. If the receiver's thread is at it, they are its to find.
@@ -43,6 +44,7 @@ void BusChannel::take_acks(std::size_t budget) noexcept {
   const Lock lock(receive_mutex_, std::try_to_lock);
   if (!lock) return;
   pump_all(budget);
+  if (!heard_.load(std::memory_order_relaxed)) static_cast<void>(ping_if_due(Clock::now()));
   wake_others(false);
 }
 
@@ -57,6 +59,7 @@ void BusChannel::note_held() noexcept {
 
 std::error_code BusChannel::send_message(std::span<const std::byte> payload, bool promised) noexcept {
   using Outcome = Outbound::Outcome;
+  if (!heard_.load(std::memory_order_relaxed)) take_acks(kAcks);  // the first messages only
   Outcome outcome;
   for (bool again = false;; again = true) {
     const std::uint64_t taken = acked_.load(std::memory_order_relaxed);
@@ -92,8 +95,9 @@ std::error_code BusChannel::send_message(std::span<const std::byte> payload, boo
       return {};
     case Outcome::no_window:
     case Outcome::no_buffer:
+      // The search for acks may have found something else.
       if (peer_ended_.load(std::memory_order_relaxed)) return Errc::closed;
-      return Errc::would_block;
+      return corrupt_.load(std::memory_order_relaxed) ? Errc::corrupt : Errc::would_block;
     case Outcome::no_memory:
       return Errc::no_room;
     case Outcome::nobody:

@@ -39,6 +39,7 @@ std::error_code BusConnector::begin() {
     if (!scout) return scout.error();
     if (const auto error = connect_to(scout->get(), to)) return error;
     path = path_datagram(scout->get(), to.family());
+    to_ = connected_to(scout->get());
   }
   auto socket = make_socket(to);
   if (!socket) return socket.error();
@@ -57,7 +58,7 @@ Result<std::unique_ptr<ChannelImpl>> BusConnector::try_connect() noexcept {
     if (!fd_) {
       if (const auto error = begin()) return error;
     }
-    const Endpoint& to = candidates_[candidate_];
+    const Endpoint& to = to_;
     std::array<std::byte, 512> room;
     for (std::size_t i = 0; i < kMostDatagrams; ++i) {
       if (const auto now = Clock::now(); now >= next_hello_) {
@@ -77,13 +78,14 @@ Result<std::unique_ptr<ChannelImpl>> BusConnector::try_connect() noexcept {
         }
         continue;  // a way that is closed for the moment
       }
-      if (received->from != to) continue;
+      if (!received->from.same_host(to)) continue;
       const auto datagram = std::span<const std::byte>(room).first(received->bytes);
-      if (const auto other = other_version(datagram); other && other->session == session_) {
+      if (const auto other = other_version(datagram); other && received->from == to && other->session == session_) {
         other_version_ = other->version;
         return Errc::version_mismatch;
       }
       const Packet packet = decode(datagram);
+      if (packet.header.kind != Kind::welcome && received->from != to) continue;
       if (packet.soundness != Soundness::sound || packet.header.session != session_) continue;
       if (const auto refused = read_refuse(packet)) {
         other_version_ = refused->version;
@@ -94,7 +96,10 @@ Result<std::unique_ptr<ChannelImpl>> BusConnector::try_connect() noexcept {
         next_hello_ = Clock::time_point::min();
         hello_interval_ = kFirstHello;
       } else if (packet.header.kind == Kind::welcome) {
-        if (const auto theirs = read_greeting(packet)) return enter(*theirs);
+        // From the listener, or said again by the channel itself.
+        const auto theirs = read_greeting(packet);
+        const std::uint16_t port = received->from.port();
+        if (theirs && (port == to.port() || port == theirs->port)) return enter(*theirs);
       }
     }
     return Errc::would_block;
@@ -106,11 +111,15 @@ Result<std::unique_ptr<ChannelImpl>> BusConnector::try_connect() noexcept {
 }
 
 Result<std::unique_ptr<ChannelImpl>> BusConnector::enter(const Greeting& theirs) {
-  Endpoint channel_at = candidates_[candidate_];
+  Endpoint channel_at = to_;
   channel_at.set_port(theirs.port);
   tell_refusals(fd_.get(), channel_at.family(), false);
   if (const auto error = connect_to(fd_.get(), channel_at)) return error;
-  return std::unique_ptr<ChannelImpl>(std::make_unique<BusChannel>(std::move(fd_), agree(session_, mine_, theirs)));
+  const int fd = fd_.get();
+  auto channel = std::make_unique<BusChannel>(std::move(fd_), agree(session_, mine_, theirs));
+  Datagram room;  // "I am here"; if it is lost, whatever comes next says so, too
+  static_cast<void>(send_one(fd, make_control({.kind = Kind::ping, .session = session_}, room)));
+  return std::unique_ptr<ChannelImpl>(std::move(channel));
 }
 
 void BusConnector::arm(WaitSet& set) noexcept {
@@ -124,7 +133,7 @@ std::string BusConnector::detail() const {
            "; install the same ipcbus at both ends";
   }
   if (other_version_ != 0) return "the listener has no memory or descriptors left";
-  if (fd_) return std::to_string(hellos_) + " hellos sent to " + candidates_[candidate_].text();
+  if (fd_) return std::to_string(hellos_) + " hellos sent to " + to_.text();
   return {};
 }
 

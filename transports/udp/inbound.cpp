@@ -66,8 +66,8 @@ Inbound::Taken Inbound::take_data(const Packet& packet, Chunk& chunk) noexcept {
     if (ahead < 0) return Taken::nothing;
     if (History::ahead(header.sequence, known_) >= 0) {
       if (ended_) return Taken::corrupt;
-      if (ahead >= static_cast<std::int64_t>(kAhead)) advance(header.sequence - kAhead + 1);
       known_ = header.sequence;
+      if (ahead >= static_cast<std::int64_t>(kAhead)) advance(header.sequence - kAhead + 1);
     }
     slot(header.sequence).damaged = true;
     return Taken::data;
@@ -98,8 +98,8 @@ Inbound::Taken Inbound::take_data(const Packet& packet, Chunk& chunk) noexcept {
   if (!fits) return Taken::corrupt;
   if (History::ahead(header.sequence, known_) >= 0) {
     if (ended_) return Taken::corrupt;
-    if (ahead >= static_cast<std::int64_t>(kAhead)) advance(header.sequence - kAhead + 1);
     known_ = header.sequence;
+    if (ahead >= static_cast<std::int64_t>(kAhead)) advance(header.sequence - kAhead + 1);
   }
 
   if (packet.payload.size() != header.message_bytes) return take_part(slot(header.sequence), packet);
@@ -185,9 +185,9 @@ bool Inbound::announce(const Header& header) noexcept {
   if (History::ahead(position, position_) > 0) position_ = position;
   if (History::ahead(header.sequence, known_) > 0) {
     if (ended_) return false;
-    // A jump beyond the slots is dropped at once; known_ must stay within their reach.
-    if (History::ahead(header.sequence, next_) > static_cast<std::int64_t>(kAhead)) advance(header.sequence - kAhead);
     known_ = header.sequence;
+    // A jump beyond the slots is dropped at once.
+    if (History::ahead(known_, next_) > static_cast<std::int64_t>(kAhead)) advance(known_ - kAhead);
     deliver_whole();
   }
   return true;

@@ -95,7 +95,7 @@ Result<std::unique_ptr<ChannelImpl>> BusListener::welcome(const Endpoint& from, 
   Greeting mine = make_greeting(socket->get(), options_, window_, path_datagram(socket->get(), from.family()));
   mine.port = bound_to(socket->get()).port();
   const int fd = socket->get();
-  auto channel = std::make_unique<BusChannel>(std::move(*socket), agree(session, mine, theirs));
+  auto channel = std::make_unique<BusChannel>(std::move(*socket), agree(session, mine, theirs), mine);
   // A client that has given up meanwhile is no channel. If it is on this host, the kernel says so at once.
   Datagram room;
   const auto ping = make_control({.kind = Kind::ping, .session = session}, room);

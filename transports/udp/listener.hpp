@@ -51,6 +51,7 @@ class BusConnector final : public ConnectorImpl {
   const WindowChoice window_;
   const std::vector<Endpoint> candidates_;
   std::size_t candidate_ = 0;
+  Endpoint to_;  // the candidate, as the kernel understands it: the any-address is loopback
 
   os::Fd fd_;  // while an attempt is under way
   std::uint32_t session_ = 0;

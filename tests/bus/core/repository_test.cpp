@@ -142,7 +142,9 @@ TEST_CASE("every source opens with one line on what it is", "[repository]") {
       std::ifstream file(kRoot / source);
       std::string line;
       std::getline(file, line);
-      if (!line.starts_with("// " + source.string() + ": ")) silent.push_back(source.string());
+      // An example is read by people who have copied it to a place of their own.
+      const std::string opening = source.string().starts_with("examples/") ? "// " : "// " + source.string() + ": ";
+      if (!line.starts_with(opening)) silent.push_back(source.string());
     }
   }
   CHECK(silent == kNone);

@@ -182,7 +182,7 @@ std::error_code connect_to(const std::string& address, Answer answer) {
   const os::LocalListener listener(place.path, address);
   auto connecting = std::async(std::launch::async, [&]() -> std::error_code {
     try {
-      static_cast<void>(connect(address, in(2s)));
+      static_cast<void>(connect(address, in(200ms)));
       return {};
     } catch (const Error& e) {
       return e.code();
@@ -245,7 +245,8 @@ TEST_CASE("a connector checks everything that a listener answers", "[mq]") {
   }
   SECTION("queues that are not there") {
     answer.bytes[48] ^= std::byte{1};
-    CHECK(connect_to(address, std::move(answer)) == Errc::no_peer);
+    // as if the listener had died: the connector tries again, and is not answered
+    CHECK(connect_to(address, std::move(answer)) == Errc::timed_out);
   }
   SECTION("half of an answer") {
     answer.bytes.resize(Welcome::kBytes / 2);

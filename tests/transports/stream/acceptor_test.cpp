@@ -187,15 +187,18 @@ TEST_CASE("without even the reserve, accepting pauses instead of spinning", "[st
   os::Fd second(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   {
     const FewDescriptors few;
-    std::vector<os::Fd> hogs = exhaust();
+    std::vector<os::Fd> hogs;
     // Another thread takes each descriptor the instant it is free: as if the reserve had been stolen.
-    std::atomic<bool> stop{false};
+    std::atomic<bool> begin{false}, stop{false};
     std::jthread thief([&] {
+      while (!begin) std::this_thread::yield();
       while (!stop) {
         os::Fd fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
         if (fd) hogs.push_back(std::move(fd));
       }
     });
+    hogs = exhaust();
+    begin = true;
     // Sooner or later it is quick enough. Each round brings one more connection, which needs a descriptor here.
     int rounds = 0;
     const auto paused = [&] {

@@ -1,0 +1,79 @@
+// tests/system/kill_test.cpp: kill -9 of a sender or a receiver at a random moment, again and again.
+//
+// Whoever survives ends by itself with its exit code, and nothing is left: no file in the runtime directory, no shared
+// memory with a name, no process.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "tests/support/channel_pair.hpp"
+#include "tests/support/eventually.hpp"
+#include "tests/support/process.hpp"
+
+using namespace bus;
+using namespace bus::test;
+
+namespace {
+
+std::set<std::string> names_in(const std::string& directory) {
+  std::set<std::string> names;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, none)) names.insert(entry.path().filename());
+  return names;
+}
+
+std::string address_of(const Process& receiver) {
+  const std::string text = receiver.err();
+  const std::string mark = "listening on ";
+  const std::size_t at = text.find(mark) + mark.size();
+  return text.substr(at, text.find('\n', at) - at);
+}
+
+}  // namespace
+
+TEST_CASE("after kill -9 of either end the other ends with its code and nothing is left", "[kill]") {
+  const std::string scheme = GENERATE("shm", "unix", "tcp");
+  CAPTURE(scheme);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  constexpr int kKills = 30;  // processes start many times slower
+#else
+  constexpr int kKills = 200;
+#endif
+  const std::string runtime = std::string(std::getenv("XDG_RUNTIME_DIR")) + "/ipcbus";
+  const auto shm_before = names_in("/dev/shm");
+  std::mt19937 random(42);
+  std::vector<double> milliseconds;
+  int killed_senders = 0;
+  for (int round = 0; round < kKills; ++round) {
+    CAPTURE(round);
+    Process receiver = Process::start({bus_program(), "recv", fresh_address(scheme), "--format", "none", "--once"});
+    receiver.wait_for_error("listening on ", soon());
+    Process sender = Process::start({bus_program(), "send", address_of(receiver), "--size", "256", "--rate", "200k"});
+    receiver.wait_for_error([](const std::string& said) { return std::count(said.begin(), said.end(), '\n') >= 2; },
+                            soon());  // who came
+    // A random moment is what this is about: of a transfer that goes on for as long as nobody is killed.
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20000));
+    const bool sender_dies = random() % 2 == 0;
+    killed_senders += sender_dies ? 1 : 0;
+    Process& victim = sender_dies ? sender : receiver;
+    Process& survivor = sender_dies ? receiver : sender;
+    const auto start = Clock::now();
+    REQUIRE(victim.kill(SIGKILL));
+    const ExitStatus status = survivor.wait(soon());
+    milliseconds.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    CAPTURE(sender_dies, survivor.err());
+    REQUIRE(status == ExitStatus{4, 0});  // the peer is gone
+    REQUIRE(survivor.err().find("died") != std::string::npos);
+    REQUIRE(victim.wait(soon()) == ExitStatus{-1, SIGKILL});
+    REQUIRE(names_in(runtime).empty());
+  }
+  REQUIRE(names_in("/dev/shm") == shm_before);
+  std::sort(milliseconds.begin(), milliseconds.end());
+  std::cout << scheme << ": " << kKills << " kills, " << killed_senders << " of senders; survivors ended after "
+            << milliseconds[milliseconds.size() / 2] << " ms (median), " << milliseconds.back() << " ms (longest)\n";
+}
