@@ -114,7 +114,7 @@ std::unique_ptr<ChannelImpl> Handshake::join() {
   peer_.address = "shm pid " + std::to_string(*peer_.pid);
   peer_.instance = heard_->instance;
   link.peer = peer_;
-  if (role_ == Role::connecting) link.on_peer_death = [path = path_] { os::sweep(path); };
+  if (role_ == Role::connecting) link.on_peer_death = [path = path_] { os::sweep_after_death(path); };
   mine_.ring.drop_memfd();
   return std::make_unique<lane::LaneChannel>(std::move(mine_), std::move(theirs_), std::move(link));
 }

@@ -62,41 +62,43 @@ std::error_code StreamChannel::publish(std::size_t used) noexcept {
 std::error_code StreamChannel::try_flush() noexcept {
   if (inherited()) return Errc::closed;
   const std::error_code error = outbox_.flush();
+  if (error == Errc::would_block) {
+    const std::error_code gone = peer_stopped_writing();
+    return gone ? gone : error;
+  }
   return error ? send_failure(error) : error;
 }
 
 /// The connection does not take our bytes any more. A peer that has closed in good order left its end in our
 /// kernel's queue, behind what we have not received yet.
 std::error_code StreamChannel::send_failure(std::error_code error) noexcept {
-  if (error == Errc::would_block) {
-    // An end of the peer that stands behind messages which nobody receives here: it reads no more, and ends its
-    // direction when it has said so. One that has died does not leave us waiting but gives an errno.
-    if (terms_.framing != Framing::bus || !wire_.peer_ended_writing()) return error;
-    outbox_.stop(Errc::closed);
-    return Errc::closed;
-  }
   if (!is_errno(error)) return error;
   if (error.value() == ENOMEM) return Errc::no_room;
   if (terms_.framing != Framing::bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
+  if (last_words() != LastWords::an_end) return Errc::peer_died;
+  outbox_.stop(Errc::closed);
+  return Errc::closed;
+}
+
+/// What stands last in our kernel's queue. A payload that looks like an end is only ever asked for when the peer's
+/// direction is over: it makes one final code of the other, and does no other harm.
+StreamChannel::LastWords StreamChannel::last_words() const noexcept {
   std::array<std::byte, kCountsFrameBytes> tail{};
-  if (!wire_.peek_tail(tail)) return Errc::peer_died;
-  // A payload that looks like an end gives the wrong one of two final codes here, and does no other harm.
+  if (!wire_.peek_tail(tail)) return LastWords::unknown;
   Cutter cutter(Framing::bus, terms_.max_message);
   const Cut cut = cutter.next(tail, true);
-  const bool closed = cut.what == Cut::What::end || cut.what == Cut::What::ack;
-  if (closed) outbox_.stop(Errc::closed);
-  return closed ? Errc::closed : Errc::peer_died;
+  return cut.what == Cut::What::end || cut.what == Cut::What::ack ? LastWords::an_end : LastWords::other;
 }
 
 /// A peer that has closed, and keeps its socket, takes nothing any more: a sender without room would wait for ever. Its
-/// last words lie behind what we have not received; after them it has ended its direction. Empty: it has not.
+/// last words lie behind what we have not received; after them it has ended its direction. Empty: it has not, or our
+/// receiver has its last words and will tell.
 std::error_code StreamChannel::peer_stopped_writing() noexcept {
-  if (terms_.framing != Framing::bus) return {};  // it may still read
-  pollfd state{wire_.fd(), POLLRDHUP, 0};
-  if (::poll(&state, 1, 0) <= 0 || (state.revents & POLLRDHUP) == 0) return {};
-  const std::error_code why = send_failure({EPIPE, std::system_category()});
-  outbox_.stop(why);
-  return why;
+  if (terms_.framing != Framing::bus || !wire_.peer_ended_writing()) return {};  // else it may still read
+  const LastWords last = last_words();
+  if (last == LastWords::unknown) return {};
+  outbox_.stop(last == LastWords::an_end ? Errc::closed : Errc::peer_died);
+  return last == LastWords::an_end ? Errc::closed : Errc::peer_died;
 }
 
 /// For those who only try, or spin, and so never come to arm(): a look now and then.
@@ -187,7 +189,7 @@ void StreamChannel::end(Errc why) noexcept {
   over_ = why;
   if (why == Errc::closed && terms_.framing != Framing::bus) return;  // the peer may still read
   outbox_.stop(over_);
-  if (why == Errc::peer_died && !terms_.sweep.empty()) os::sweep(terms_.sweep);
+  if (why == Errc::peer_died && !terms_.sweep.empty()) os::sweep_after_death(terms_.sweep);
 }
 
 // ---- the end ----
@@ -220,8 +222,6 @@ std::error_code StreamChannel::hand_over() noexcept {
     close_waits_ = Waits::for_room;
     return error;
   }
-  if (!ended_writing_) wire_.end_writing();
-  ended_writing_ = true;
   // Also what wakes a sender there that nobody receives for.
   if (!ended_writing_) wire_.end_writing();
   ended_writing_ = true;
@@ -291,7 +291,14 @@ bool StreamChannel::arm(Ready ready, WaitSet& wait) noexcept {
     case Ready::send:
       outbox_.tend(true);
       if (peer_stopped_writing()) return true;
-      wait.add(wire_.fd(), static_cast<short>(terms_.framing == Framing::bus ? POLLOUT | POLLRDHUP : POLLOUT));
+      if (terms_.framing != Framing::bus) {
+        wait.add(wire_.fd(), POLLOUT);
+      } else if (!wire_.peer_ended_writing()) {
+        wait.add(wire_.fd(), POLLOUT | POLLRDHUP);
+      } else {
+        wait.add(wire_.fd(), POLLOUT);  // its last words are with our receiver: not long now
+        wait.at_most(kLookAgain);
+      }
       return false;
     case Ready::close:
       if (close_waits_ == Waits::for_acknowledgement) wait.at_most(kLookAgain);

@@ -58,8 +58,11 @@ class StreamChannel final : public ChannelImpl {
  private:
   enum class Waits : unsigned char { for_peer, for_room, for_acknowledgement };
 
+  enum class LastWords : unsigned char { unknown, an_end, other };
+
   [[nodiscard]] bool inherited() const noexcept;
   [[nodiscard]] std::error_code send_failure(std::error_code) noexcept;
+  [[nodiscard]] LastWords last_words() const noexcept;
   [[nodiscard]] std::error_code peer_stopped_writing() noexcept;
   [[nodiscard]] std::error_code still_refused(std::error_code) noexcept;
   void on_control(const Cut&) noexcept;

@@ -213,16 +213,34 @@ Result<Fd> connect_local(const std::string& path) noexcept {
   }
 }
 
-void sweep(const std::string& path) noexcept {
+namespace {
+
+/// False while somebody holds the lock.
+bool try_sweep(const std::string& path) noexcept {
   try {
     const std::string lock = lock_path(path);
     const Fd fd = open_lock(lock, false);
-    if (!fd || !lock_whole(fd.get()) || !is_file_at(fd.get(), lock)) return;
+    if (!fd) return true;
+    if (!lock_whole(fd.get())) return false;
+    if (!is_file_at(fd.get(), lock)) return true;
     struct stat info {};
     if (lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) unlink(path.c_str());
     unlink(lock.c_str());
   } catch (const std::bad_alloc&) {
     // Nothing was touched; the next one sweeps.
+  }
+  return true;
+}
+
+}  // namespace
+
+void sweep(const std::string& path) noexcept { static_cast<void>(try_sweep(path)); }
+
+void sweep_after_death(const std::string& path) noexcept {
+  for (const Deadline patience = in(20ms); !try_sweep(path) && Clock::now() < patience;) {
+    WaitSet pause;
+    pause.at_most(500us);
+    pause.sleep(patience);
   }
 }
 

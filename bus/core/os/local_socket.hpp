@@ -53,6 +53,10 @@ class LocalListener {
 /// Removes the socket and its lock file if their owner is dead. Cheap; never harms a living listener.
 void sweep(const std::string& path) noexcept;
 
+/// The same for somebody who has just seen the owner die: the kernel may report that a moment before it frees the
+/// lock, so this tries again for up to 20 ms while the lock is held.
+void sweep_after_death(const std::string& path) noexcept;
+
 struct Credentials {
   ::pid_t pid;
   ::uid_t uid;
