@@ -4,8 +4,9 @@
 #   style        clang-format over all sources
 #   release      g++, all tests; among them the installed tree (static library) used by another project
 #   tidy         clang-tidy over library and tools
-#   asan tsan    g++ with AddressSanitizer (and leaks), ThreadSanitizer: all tests
-#   ubsan        clang 14 with UndefinedBehaviorSanitizer: all tests; warnings of clang are errors here
+#   asan         clang 14 with AddressSanitizer (and leaks) and UndefinedBehaviorSanitizer: all tests; warnings of clang
+#                are errors here
+#   tsan         g++ with ThreadSanitizer: all tests
 #   shared       clang 14, release, shared library and program; the installed tree used by another project
 #   fuzz         clang 14, libFuzzer with ASan and UBSan: each target for some seconds, from its corpus
 #
@@ -21,12 +22,13 @@ usage: tests/run.sh [--quick] [--again] [--keep-going] [STEP...]
   --quick        style and release alone: a few minutes
   --again        repeats also what passed before on the same files
   --keep-going   goes on after a step that failed
-  STEP           only these: style release tidy asan ubsan tsan shared fuzz
+  STEP           only these: style release tidy asan tsan shared fuzz; and ubsan (g++, by itself)
 environment: JOBS (default: the CPUs that this process may use), FUZZ_SECONDS for each fuzz target (default 10)
 END
 }
 
-all_steps=(style release tidy asan ubsan tsan shared fuzz)
+all_steps=(style release tidy asan tsan shared fuzz)
+other_steps=(ubsan)  # part of asan; by itself when only that is wanted
 steps=() again=0 keep_going=0
 while (($# > 0)); do
   case $1 in
@@ -35,7 +37,7 @@ while (($# > 0)); do
     --keep-going) keep_going=1 ;;
     -h | --help) usage; exit 0 ;;
     *)
-      [[ " ${all_steps[*]} " == *" $1 "* ]] || { echo "tests/run.sh: unknown step or option \"$1\"" >&2; usage >&2; exit 2; }
+      [[ " ${all_steps[*]} ${other_steps[*]} " == *" $1 "* ]] || { echo "tests/run.sh: unknown step or option \"$1\"" >&2; usage >&2; exit 2; }
       steps+=("$1")
       ;;
   esac
@@ -210,9 +212,9 @@ sanitized() {
   run_tests "$1" || return 0
   remember "$1" "$ran"
 }
-step_asan() { sanitized asan; }
+step_asan() { sanitized asan -DCMAKE_CXX_COMPILER=clang++-14 -DBUS_SANITIZE=address,undefined; }
 step_tsan() { sanitized tsan; }
-step_ubsan() { sanitized ubsan -DCMAKE_CXX_COMPILER=clang++-14; }
+step_ubsan() { sanitized ubsan; }
 
 step_shared() {
   ! remembered shared || return 0

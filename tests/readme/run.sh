@@ -30,7 +30,7 @@ diff -u - "$work/answers" <<<$'ONE\nTWO\n2 sent, 2 received, the books close' ||
 echo "== links"
 while read -r link; do
   [[ -e $root/$link ]] || fail "the link to $link leads nowhere"
-done < <(grep -o '](\([^)#:]*\))' "$readme" | sed 's/^](//; s/)$//' | sort -u)
+done < <(awk '/^```/ { code = !code } !code' "$readme" | grep -o '](\([^)#:]*\))' | sed 's/^](//; s/)$//' | sort -u)
 
 echo "== options"
 while read -r verb option; do

@@ -20,6 +20,7 @@ std::uint64_t Histogram::quantile(double q) const noexcept {
   // The product is cut to 9 digits, so that 0.9 of 10 is 9 and not 9.000000000000002.
   const double exact = std::clamp(q, 0.0, 1.0) * static_cast<double>(count_);
   const auto rank = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::ceil(exact - 1e-9)), 1, count_);
+  if (rank == count_) return greatest_;
   std::uint64_t seen = 0;
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     seen += buckets_[i];

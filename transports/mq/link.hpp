@@ -63,8 +63,8 @@ struct Wish {
   /// Throws Error(bad_address) when depth and max_message ask for more than a queue may take.
   [[nodiscard]] static Wish from(const Address&, const Options&);
 };
-/// How many messages the queue holds: what was asked for; else enough for the capacity, but at least 16 of 1 MiB or 2
-/// larger ones, and of these no more than an eighth of what is free in /dev/shm, but one.
+/// How many messages the queue holds: what was asked for; else as many as the capacity, but at least what 16 MiB hold
+/// (2 to 16), at most 4096, and so few that it takes no more than an eighth of what is free in /dev/shm, though one.
 /// Throws Error(no_room) when more was asked for than a queue may take.
 [[nodiscard]] std::uint32_t depth_for(const Wish&);
 /// Bytes that each message of a queue takes: at least one, because Boost wants that.

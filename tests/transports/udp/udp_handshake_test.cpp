@@ -27,7 +27,7 @@ Endpoint endpoint_of(std::string_view address) { return udp::resolve(Address::pa
 /// A plain socket that speaks to a listener by hand.
 class Stranger {
  public:
-  explicit Stranger(std::string_view to) : to_(endpoint_of(to)), fd_(std::move(udp::make_socket(to_).value())) {
+  explicit Stranger(std::string_view to) : to_(endpoint_of(to)), fd_(udp::make_socket(to_).value()) {
     REQUIRE_FALSE(udp::bind_to(fd_.get(), endpoint_of("udp://127.0.0.1:0")));
   }
 
@@ -241,7 +241,7 @@ TEST_CASE("a hello of another version is refused, and the client says which vers
   SECTION("by a listener that is older or newer than the client") {
     // A listener of version 9, by hand.
     const Endpoint any = endpoint_of("udp://127.0.0.1:0");
-    const os::Fd socket = std::move(udp::make_socket(any).value());
+    const os::Fd socket = udp::make_socket(any).value();
     REQUIRE_FALSE(udp::bind_to(socket.get(), any));
     const std::string address = udp::bound_to(socket.get()).text();
     auto client = std::async(std::launch::async, [&]() -> std::string {
@@ -304,7 +304,7 @@ TEST_CASE("IPv6, names and any-address listeners work", "[udp]") {
   const auto [listening, connecting] =
       GENERATE(table<std::string, std::string>({{"udp://[::1]:0", ""},
                                                 {"udp://localhost:0", ""},
-                                       {"udp://0.0.0.0:0?insecure=1", ""},
+                                                {"udp://0.0.0.0:0?insecure=1", ""},
                                                 {"udp://0.0.0.0:0?insecure=1", "udp://127.0.0.1"},
                                                 {"udp://[::]:0?insecure=1", "udp://[::1]"}}));
   CAPTURE(listening);
