@@ -38,6 +38,8 @@ std::string_view name(Reason reason) noexcept {
       return "injected";
     case Reason::unknown_after_crash:
       return "unknown_after_crash";
+    case Reason::not_supported:
+      return "not_supported";
   }
   return "unknown";
 }
@@ -84,6 +86,11 @@ Books Ledger::snapshot() const noexcept {
     if (books.accepted > known) {
       const auto reason = peer_rest_reason_.load(std::memory_order_relaxed);
       books.lost[static_cast<std::size_t>(reason)] += books.accepted - known;
+    }
+  } else if (peer_died_.load(std::memory_order_relaxed)) {
+    const std::uint64_t known = total(books.lost);
+    if (books.accepted > known) {
+      books.lost[static_cast<std::size_t>(Reason::unknown_after_crash)] += books.accepted - known;
     }
   }
   return books;

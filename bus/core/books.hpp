@@ -29,8 +29,9 @@ enum class Reason : std::uint8_t {
   expired,              // it waited too long
   injected,             // a fault that somebody asked for
   unknown_after_crash,  // in flight when a process died: received or not, nobody can tell
+  not_supported,        // the framing cannot carry such a message
 };
-inline constexpr std::size_t kReasons = 11;
+inline constexpr std::size_t kReasons = 12;
 [[nodiscard]] std::string_view name(Reason) noexcept;
 
 using ReasonCounts = std::array<std::uint64_t, kReasons>;
@@ -83,6 +84,8 @@ class Ledger {
   void peer_accepted(std::uint64_t n) noexcept;
   /// What became of our messages at the peer. What is in neither count stays in `lost` as `rest`.
   void peer_settled(std::uint64_t received, std::uint64_t dropped, Reason rest) noexcept;
+  /// The peer died before it said its counts: what we sent is `unknown_after_crash`.
+  void peer_died() noexcept { peer_died_.store(true, std::memory_order_relaxed); }
   /// The sum of dropped, for the peer's books.
   [[nodiscard]] std::uint64_t dropped_total() const noexcept;
 
@@ -93,6 +96,7 @@ class Ledger {
   std::atomic<std::uint64_t> peer_accepted_{kUnknown};
   std::atomic<std::uint64_t> peer_received_{kUnknown};
   std::atomic<std::uint64_t> peer_dropped_{0};
+  std::atomic<bool> peer_died_{false};
   std::atomic<Reason> peer_rest_reason_{Reason::closed};
 };
 

@@ -58,7 +58,11 @@ Result<Message> Channel::try_receive() noexcept {
   const Gate::Entry entry(state_->gate, Gate::kReceiver);
   if (!entry) return Errc::closed;
   Result<Message> message = state_->impl->try_receive();
-  if (message) state_->count_received(*message);
+  if (message) {
+    state_->count_received(*message);
+  } else {
+    state_->note(message.error());
+  }
   return message;
 }
 
@@ -69,7 +73,11 @@ Result<Message> Channel::receive(Deadline deadline) noexcept {
   if (!entry) return Errc::closed;
   Result<Message> message =
       state.wait_for(Ready::receive, deadline, [&]() noexcept { return state.impl->try_receive(); });
-  if (message) state.count_received(*message);
+  if (message) {
+    state.count_received(*message);
+  } else {
+    state.note(message.error());
+  }
   return message;
 }
 

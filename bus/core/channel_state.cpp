@@ -67,6 +67,7 @@ Reason refusal(std::error_code code) noexcept {
   if (code == Errc::closed) return Reason::closed;
   if (code == Errc::peer_died) return Reason::peer_died;
   if (code == Errc::message_too_large) return Reason::too_large;
+  if (code == Errc::not_supported) return Reason::not_supported;
   if (code == Errc::corrupt || code == Errc::version_mismatch) return Reason::corrupt;
   return Reason::queue_full;  // would_block, timed_out, no_room
 }
@@ -75,6 +76,7 @@ Reason refusal(std::error_code code) noexcept {
 
 void ChannelState::count_sent(std::error_code outcome, std::size_t bytes) noexcept {
   Ledger& ledger = impl->ledger();
+  note(outcome);
   ledger.offered.add();
   if (!outcome) {
     ledger.accepted.add();
@@ -85,6 +87,7 @@ void ChannelState::count_sent(std::error_code outcome, std::size_t bytes) noexce
 }
 
 std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
+  if (gate.forked()) return Errc::closed;
   gate.shut_and_drain();
   const std::lock_guard lock(close_mutex_);
   if (loan_open) {
@@ -94,6 +97,7 @@ std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
   Spinner spinner(wait);
   for (;;) {
     const std::error_code outcome = impl->try_close(confirm);
+    note(outcome);
     if (outcome != Errc::would_block) return outcome;
     if (Clock::now() >= deadline) return Errc::timed_out;
     if (wait != WaitMode::spin && spinner.turn()) continue;

@@ -9,6 +9,7 @@
 
 #include "bus/core/os/barrier.hpp"
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 
 namespace bus {
@@ -34,7 +35,7 @@ class Gate {
 #endif
       inside_.store(true, std::memory_order_relaxed);  // [enter]
       os::light_barrier();
-      open_ = !gate.closing_.load(std::memory_order_relaxed);
+      open_ = !gate.closing_.load(std::memory_order_relaxed) && !gate.forked();
     }
     ~Entry() { inside_.store(false, std::memory_order_release); }  // [leave]
     Entry(const Entry&) = delete;
@@ -47,6 +48,9 @@ class Gate {
     bool open_;
   };
 
+  /// This is a forked child, and what is behind the gate is its parent's: nothing may be done.
+  [[nodiscard]] bool forked() const noexcept { return forks_ != os::forks_so_far(); }
+
   [[nodiscard]] bool shut() const noexcept { return closing_.load(std::memory_order_relaxed); }
   /// Makes calls inside return soon and waits until none is. From any thread but one that is inside.
   void shut_and_drain() noexcept;
@@ -57,6 +61,7 @@ class Gate {
   struct alignas(64) Inside {
     std::atomic<bool> flag{false};
   };
+  const std::uint32_t forks_ = os::watch_forks();
   std::atomic<bool> closing_{false};
   Inside inside_[2];
   // Made by the first sleeper. seq_cst with closing_: a sleeper makes it and then looks at closing_, the closer
@@ -71,6 +76,13 @@ class ChannelState {
   ChannelState(std::unique_ptr<ChannelImpl> channel, WaitMode mode, std::string name) noexcept
       : impl(std::move(channel)), wait(mode), address(std::move(name)) {}
 
+  /// In a forked child the transport's part is left alone: its locks may be held by threads that are not there.
+  ~ChannelState() {
+    if (gate.forked()) static_cast<void>(impl.release());
+  }
+  ChannelState(const ChannelState&) = delete;
+  ChannelState& operator=(const ChannelState&) = delete;
+
   /// Tries until it is neither would_block nor too late. `attempt` returns an error_code or a Result.
   template <class Attempt>
   auto wait_for(Ready ready, Deadline deadline, Attempt&& attempt) noexcept -> decltype(attempt());
@@ -84,10 +96,14 @@ class ChannelState {
     impl->ledger().received.add();
     impl->ledger().bytes_received.add(message.size());
   }
+  /// Remembers a death for the books.
+  void note(std::error_code outcome) noexcept {
+    if (outcome == Errc::peer_died) impl->ledger().peer_died();
+  }
 
   std::error_code close(Deadline deadline, bool confirm) noexcept;
 
-  const std::unique_ptr<ChannelImpl> impl;
+  std::unique_ptr<ChannelImpl> impl;
   const WaitMode wait;
   const std::string address;
   Gate gate;

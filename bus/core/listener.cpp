@@ -10,6 +10,12 @@ class ListenerState {
   ListenerState(std::unique_ptr<ListenerImpl> listener, WaitMode mode)
       : impl(std::move(listener)), wait(mode), address(impl->address()) {}
 
+  ~ListenerState() {
+    if (gate.forked()) static_cast<void>(impl.release());  // the parent's; see ChannelState
+  }
+  ListenerState(const ListenerState&) = delete;
+  ListenerState& operator=(const ListenerState&) = delete;
+
   std::unique_ptr<ListenerImpl> impl;  // null once closed
   const WaitMode wait;
   const std::string address;
@@ -71,7 +77,7 @@ int Listener::readable_fd() {
 std::string_view Listener::address() const noexcept { return state_ ? std::string_view(state_->address) : ""; }
 
 void Listener::close() noexcept {
-  if (!state_) return;
+  if (!state_ || state_->gate.forked()) return;
   state_->gate.shut_and_drain();
   const std::lock_guard lock(state_->close_mutex);
   state_->impl.reset();

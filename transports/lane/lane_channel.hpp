@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/lane/layout.hpp"
 #include "transports/lane/memory.hpp"
@@ -80,6 +81,7 @@ class LaneChannel final : public ChannelImpl {
   const std::shared_ptr<Page> mine_, theirs_;
   const os::Fd bell_, room_bell_, their_bell_, their_room_bell_;
   Link link_;
+  const os::Lifeline lifeline_{link_.socket.get()};
 
   // Sender's thread.
   Writer writer_;

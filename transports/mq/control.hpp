@@ -15,6 +15,7 @@
 
 #include "bus/core/books.hpp"
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "transports/mq/handshake.hpp"
 
 namespace bus::mq {
@@ -25,7 +26,7 @@ class Control {
   enum class State : unsigned char { there, ended, gone, corrupt };
 
   /// `message` and `room` are this end's eventfds: a change of state is signalled on both, for good.
-  Control(os::Fd socket, int message, int room, Ledger& ledger) noexcept
+  Control(os::Fd socket, int message, int room, Ledger& ledger)
       : socket_(std::move(socket)), message_(message), room_(room), ledger_(ledger) {}
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
@@ -44,6 +45,7 @@ class Control {
   void change(State) noexcept;  // with mutex_
 
   const os::Fd socket_;
+  const os::Lifeline lifeline_{socket_.get()};
   const int message_, room_;
   Ledger& ledger_;
 

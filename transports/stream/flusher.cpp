@@ -1,11 +1,11 @@
 // transports/stream/flusher.cpp: the thread and its two lists: by time, by writability.
 #include "transports/stream/flusher.hpp"
 
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <climits>
 
 #include <algorithm>
 #include <array>
@@ -21,7 +21,7 @@
 
 #include "bus/core/errc.hpp"
 #include "bus/core/os/fd.hpp"
-#include "transports/stream/fork.hpp"
+#include "bus/core/os/fork.hpp"
 
 namespace bus::stream {
 namespace {
@@ -57,7 +57,7 @@ constinit std::atomic<bool> starting{false};
 
 FlusherCore* running() noexcept {
   FlusherCore* core = instance.load(std::memory_order_acquire);
-  return core != nullptr && core->forks == forks_so_far() ? core : nullptr;
+  return core != nullptr && core->forks == os::forks_so_far() ? core : nullptr;
 }
 
 }  // namespace
@@ -196,7 +196,7 @@ struct FlusherThread {
   static FlusherCore* start() noexcept {
     std::unique_ptr<FlusherCore> core(new (std::nothrow) FlusherCore);
     if (!core) return nullptr;
-    core->forks = watch_forks();
+    core->forks = os::watch_forks();
     pthread_attr_t attributes;
     if (::pthread_attr_init(&attributes) != 0) return nullptr;
     ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "bus/core/errc.hpp"
-#include "transports/stream/fork.hpp"
+#include "bus/core/os/fork.hpp"
 #include "transports/stream/ticks.hpp"
 
 namespace bus::stream {
@@ -60,11 +60,11 @@ Outbox::Outbox(Wire& wire, Framing framing, std::size_t capacity) noexcept
       framing_(framing),
       capacity_(capacity),
       gather_(std::min(capacity, kGather)),
-      forks_(watch_forks()),
+      forks_(os::watch_forks()),
       write_at_(gather_) {}
 
 Outbox::~Outbox() {
-  if (forks_ == forks_so_far()) Flusher::forget(*this);
+  if (forks_ == os::forks_so_far()) Flusher::forget(*this);
 }
 
 // ---- sending ----

@@ -9,8 +9,8 @@
 #include <chrono>
 #include <utility>
 
+#include "bus/core/os/fork.hpp"
 #include "bus/core/os/local_socket.hpp"
-#include "transports/stream/fork.hpp"
 
 namespace bus::stream {
 namespace {
@@ -25,15 +25,15 @@ bool is_errno(std::error_code code) noexcept { return code.category() == std::sy
 
 }  // namespace
 
-StreamChannel::StreamChannel(os::Fd connected, Terms terms) noexcept
+StreamChannel::StreamChannel(os::Fd connected, Terms terms)
     : terms_(std::move(terms)),
-      forks_(watch_forks()),
+      forks_(os::watch_forks()),
       wire_(std::move(connected)),
       outbox_(wire_, terms_.framing, terms_.capacity),
       inbox_(terms_.framing, terms_.max_message) {}
 
 /// In a forked child the connection is the parent's: nothing is said or taken here.
-bool StreamChannel::inherited() const noexcept { return forks_ != forks_so_far(); }
+bool StreamChannel::inherited() const noexcept { return forks_ != os::forks_so_far(); }
 
 // ---- sending ----
 

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/stream/frame.hpp"
 #include "transports/stream/inbox.hpp"
@@ -35,7 +36,7 @@ class StreamChannel final : public ChannelImpl {
     Peer peer;
   };
 
-  StreamChannel(os::Fd connected, Terms terms) noexcept;
+  StreamChannel(os::Fd connected, Terms terms);  // throws std::bad_alloc
   ~StreamChannel() override = default;
 
   [[nodiscard]] std::error_code try_send(std::span<const std::byte> payload) noexcept override;
@@ -76,6 +77,7 @@ class StreamChannel final : public ChannelImpl {
   const Terms terms_;
   const std::uint32_t forks_;
   Wire wire_;
+  const os::Lifeline lifeline_{wire_.fd()};
   Outbox outbox_;
 
   unsigned refusals_ = 0;  // owned by the sender's thread: sends that found no room

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/stream/acceptor.hpp"
 #include "transports/stream/stream_channel.hpp"
@@ -26,6 +27,7 @@ class TcpListener final : public ListenerImpl {
 
   const stream::StreamChannel::Terms terms_;
   const os::Fd socket_;
+  const os::Lifeline lifeline_{socket_.get()};
   const std::string address_;
   stream::Acceptor acceptor_;
 };

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "bus/core/errc.hpp"
-#include "transports/stream/fork.hpp"
+#include "bus/core/os/fork.hpp"
 #include "transports/udp/socket.hpp"
 
 namespace bus::udp {
@@ -35,7 +35,7 @@ BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optiona
       peer_(connected_to(fd_.get())),
       local_peer_(peer_.is_loopback() || peer_.same_host(bound_to(fd_.get()))),
       ping_every_(local_peer_ ? std::chrono::nanoseconds(kPingLocal) : std::chrono::nanoseconds(kPingRemote)),
-      forks_(stream::watch_forks()),
+      forks_(os::watch_forks()),
       welcome_(welcome.value_or(Greeting{})),
       receive_event_(os::make_event()),
       send_event_(os::make_event()),
@@ -65,7 +65,7 @@ BusChannel::~BusChannel() {
   while (batch_at_ < batch_size_) batch_[batch_at_++].chunk->release(nullptr);
 }
 
-bool BusChannel::is_forked() const noexcept { return forks_ != stream::forks_so_far(); }
+bool BusChannel::is_forked() const noexcept { return forks_ != os::forks_so_far(); }
 
 Traits BusChannel::traits() const noexcept {
   Traits traits;

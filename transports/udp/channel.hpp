@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/stream/flusher.hpp"
 #include "transports/udp/chunk.hpp"
@@ -101,6 +102,7 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
 
   // set at construction
   const os::Fd fd_;
+  const os::Lifeline lifeline_{fd_.get()};
   const Agreement terms_;
   const Endpoint peer_;
   const bool local_peer_;  // on this host: its death has evidence

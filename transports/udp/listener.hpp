@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/udp/handshake.hpp"
 
@@ -26,6 +27,7 @@ class BusListener final : public ListenerImpl {
   void answer(std::span<const std::byte> datagram, const Endpoint& to, const Endpoint& from) noexcept;
 
   const os::Fd fd_;
+  const os::Lifeline lifeline_{fd_.get()};
   const Endpoint bound_;
   const std::string address_;
   const Options options_;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
 #include "transports/udp/chunk.hpp"
 #include "transports/udp/endpoint.hpp"
@@ -58,6 +59,7 @@ class RawConnected final : public RawChannel {
   void die() noexcept;
 
   const os::Fd fd_;
+  const os::Lifeline lifeline_{fd_.get()};
   const std::size_t max_message_;
   const os::Fd dead_event_;  // readable once nobody is there
   std::atomic<bool> dead_{false};
@@ -89,6 +91,7 @@ class RawHub : public std::enable_shared_from_this<RawHub> {
   void open(const Endpoint& from);
 
   const os::Fd fd_;
+  const os::Lifeline lifeline_{fd_.get()};
   const std::size_t max_message_, capacity_;
   const os::Fd accept_event_;
 

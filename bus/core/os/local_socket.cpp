@@ -147,6 +147,7 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
     pause.at_most(1ms);
     pause.sleep(patience);
   }
+  lock_line_.emplace(lock_.get());
   const std::string pid = std::to_string(owner_) + "\n";
   BUS_FAULT_POINT();
   if (ftruncate(lock_.get(), 0) != 0 || pwrite(lock_.get(), pid.data(), pid.size(), 0) < 0) {
@@ -181,6 +182,7 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
     errno = saved;
     fail_system("listen", address, path_);
   }
+  socket_line_.emplace(socket_.get());
 }
 
 LocalListener::~LocalListener() {

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/result.hpp"
 
 namespace bus::os {
@@ -43,6 +44,7 @@ class LocalListener {
  private:
   std::string path_;
   Fd lock_, socket_;
+  std::optional<Lifeline> lock_line_, socket_line_;  // a forked child must not hold the lock for its dead parent
   ::pid_t owner_;
 };
 

@@ -301,12 +301,13 @@ TEST_CASE("addresses that udp cannot serve are refused with the way out", "[udp]
 }
 
 TEST_CASE("IPv6, names and any-address listeners work", "[udp]") {
-  const auto [listening, connecting] =
-      GENERATE(table<std::string, std::string>({{"udp://[::1]:0", ""},
-                                                {"udp://localhost:0", ""},
-                                                {"udp://0.0.0.0:0?insecure=1", ""},
-                                                {"udp://0.0.0.0:0?insecure=1", "udp://127.0.0.1"},
-                                                {"udp://[::]:0?insecure=1", "udp://[::1]"}}));
+  const auto addresses = GENERATE(table<std::string, std::string>({{"udp://[::1]:0", ""},
+                                                                   {"udp://localhost:0", ""},
+                                                                   {"udp://0.0.0.0:0?insecure=1", ""},
+                                                                   {"udp://0.0.0.0:0?insecure=1", "udp://127.0.0.1"},
+                                                                   {"udp://[::]:0?insecure=1", "udp://[::1]"}}));
+  const std::string listening = std::get<0>(addresses);
+  const std::string connecting = std::get<1>(addresses);
   CAPTURE(listening);
   Listener listener = [&] {
     try {
