@@ -195,8 +195,17 @@ bool BusChannel::probe_if_due(Clock::time_point now) noexcept {
   if (now < next_probe_) return false;
   probe_interval_ = std::min<Clock::duration>(probe_interval_ * 2, kLastProbe);
   next_probe_ = now + probe_interval_;
-  // The receiver must not count as sent what is still gathered here.
-  if (out_.gathered()) return false;
+  // The receiver must not count as sent what is still gathered here: that goes first. It asks as well as a probe does.
+  if (out_.gathered()) {
+    if (out_.flush(taken) == Outbound::Outcome::nobody) {
+      dead_.store(true, std::memory_order_relaxed);
+      return true;
+    }
+    if (out_.gathered()) {
+      next_probe_ = now + kFirstProbe;
+      return false;
+    }
+  }
   Datagram room;
   control_sent(send_one(fd_.get(), make_control(out_.mark(Kind::probe), room)));
   return true;
