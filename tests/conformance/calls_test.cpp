@@ -10,7 +10,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t kSize = 1000;                                // of the messages that fill a queue
-constexpr auto kRoomForMany = "max_message=4KiB&capacity=256KiB";  // 64 messages, also where each takes max_message
 
 /// Receives what fill() has queued; an unreliable channel may have less.
 Stream receive_queued(bus::Channel& channel, const Payloads& payloads, std::uint64_t first, std::uint64_t count) {

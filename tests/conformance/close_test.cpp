@@ -63,7 +63,7 @@ TEST_CASE("a full queue is delivered whole after its sender closed", "[conforman
 
 TEST_CASE("both ends close at once with messages under way in both directions", "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
-  const std::uint64_t count = GENERATE(0, 1, 5);
+  const std::uint64_t count = GENERATE(0U, 1U, 5U);
   CAPTURE(scheme, count);
   Pair pair = open_pair(scheme, kRoomForMany);
   const Payloads payloads;

@@ -57,7 +57,7 @@ TEST_CASE("a hello has these bytes", "[stream]") {
 }
 
 TEST_CASE("two ends greet each other, in pieces of any size", "[stream]") {
-  for (const std::size_t step : {1, 3, 8, 1000}) {
+  for (const std::size_t step : {1U, 3U, 8U, 1000U}) {
     CAPTURE(step);
     Hello there = example();
     there.max_message = 77;

@@ -175,7 +175,7 @@ TEST_CASE("loans are sent as they were written, and dropped ones are not", "[str
   const Payloads payloads(25);
   Stream stream;
   std::vector<std::byte> expected;
-  for (const std::size_t size : {0, 1, 100, 20000, 300000}) {
+  for (const std::size_t size : {0U, 1U, 100U, 20000U, 300000U}) {
     auto dropped = stream.outbox.loan(size);
     REQUIRE(dropped);
     stream.outbox.drop_loan();
