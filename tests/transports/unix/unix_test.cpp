@@ -229,9 +229,21 @@ TEST_CASE("100,000 random strings at a unix listener: its memory stays flat and 
     if (i % 10000 == 9999) ask();
     if (i == kStrangers / 10) after_warm_up = resident_kib();
   }
-  REQUIRE(resident_kib() < after_warm_up + 4096);
+  const auto at_the_end = resident_kib();
+  CAPTURE(at_the_end, after_warm_up);
   ask();
   done = true;
   server.join();
+#if defined(__SANITIZE_ADDRESS__)
+  WARN("memory is not compared: AddressSanitizer keeps what was freed in quarantine");
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+  WARN("memory is not compared: AddressSanitizer keeps what was freed in quarantine");
+#else
+  REQUIRE(at_the_end < after_warm_up + 4096);
+#endif
+#else
+  REQUIRE(at_the_end < after_warm_up + 4096);
+#endif
   REQUIRE(served >= honest);
 }
