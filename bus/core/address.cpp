@@ -17,7 +17,9 @@ constexpr std::string_view kForm =
     "an address is scheme://host:port or scheme://name, with ?option=value&... behind it";
 
 [[noreturn]] void bad(std::string_view text, std::string_view why) {
-  std::string message(text.empty() ? "\"\"" : text);
+  std::string message;
+  for (const char c : text) message += c > ' ' && c <= '~' ? c : '?';  // it goes to a terminal
+  if (message.empty()) message = "\"\"";
   throw Error(Errc::bad_address, message.append(": ").append(why));
 }
 

@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kSize = 1000;                                // of the messages that fill a queue
+constexpr std::size_t kSize = 1000;  // of the messages that fill a queue
 
 /// Receives what fill() has queued; an unreliable channel may have less.
 Stream receive_queued(bus::Channel& channel, const Payloads& payloads, std::uint64_t first, std::uint64_t count) {

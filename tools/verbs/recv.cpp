@@ -172,7 +172,7 @@ void Receiving::take(Client& client, const Message& message) {
   if (verify_) static_cast<Sender&>(client).check.take(check_message(message.bytes()));
   printer_->print(client.number, received_, message.bytes());
   if (!command_.empty()) execute(message.bytes());
-  progress_->update(received_, bytes_);
+  if (progress_) progress_->update(received_, bytes_);
 }
 
 void Receiving::execute(std::span<const std::byte> payload) {
@@ -320,7 +320,10 @@ Exit Receiving::run() {
   } catch (const OutputStuck&) {
     end = Server::End::stopped;
   }
-  progress_.reset();
+  {
+    const std::lock_guard lock(mutex_);  // clients are still being received from
+    progress_.reset();
+  }
   try {
     server.close_all(in(kCloseFor));
   } catch (const OutputClosed&) {
