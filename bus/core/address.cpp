@@ -18,7 +18,7 @@ constexpr std::string_view kForm =
 
 [[noreturn]] void bad(std::string_view text, std::string_view why) {
   std::string message;
-  for (const char c : text) message += c > ' ' && c <= '~' ? c : '?';  // it goes to a terminal
+  for (const char c : text) message += c >= ' ' && c <= '~' ? c : '?';  // it goes to a terminal
   if (message.empty()) message = "\"\"";
   throw Error(Errc::bad_address, message.append(": ").append(why));
 }
