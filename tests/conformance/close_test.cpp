@@ -1,5 +1,6 @@
 // tests/conformance/close_test.cpp: orderly ends: nothing accepted is lost, everybody is told, nobody hangs.
 #include <optional>
+#include <thread>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
@@ -166,6 +167,46 @@ TEST_CASE("a channel that is destroyed has been closed", "[conformance]") {
   INFO(to_text(books));
   if (pair.server.traits().exchanges_books) REQUIRE(books.peer_accepted == 1);
   pair.server.close();
+}
+
+TEST_CASE("a peer that closes and is gone at that moment has closed, not died", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme);
+  for (int n = 0; n < 300; ++n) {  // there is no way to aim between two system calls of the other end
+    bus::Channel client, server;
+    open_more(pair.listener, client, server);
+    InThread leaving([&, last = std::move(server)]() mutable {
+      const auto message = last.receive(soon());
+      const bus::Channel end = std::move(last);
+      return message.has_value();
+    });
+    REQUIRE_FALSE(client.send(bus::bytes_of("the last one"), soon()));
+    for (const auto later = bus::Clock::now() + n * 300ns; bus::Clock::now() < later;) std::this_thread::yield();
+    const std::error_code closed = client.close(soon());
+    REQUIRE(leaving.get());
+    REQUIRE(closed == std::error_code{});
+  }
+  close_books(pair);
+}
+
+TEST_CASE("a sender learns that its peer closed before its receiver has come to the end", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme);
+  REQUIRE_FALSE(pair.server.send(bus::bytes_of("one"), soon()));
+  REQUIRE_FALSE(pair.server.send(bus::bytes_of("two"), soon()));
+  InThread leaving([last = std::move(pair.server)]() mutable {
+    const bus::Channel end = std::move(last);
+    return true;
+  });
+  REQUIRE(leaving.get());
+  REQUIRE(pair.client.receive(soon())->text() == "one");
+  std::error_code error;
+  while (!error || error == bus::Errc::would_block) error = pair.client.send(bus::bytes_of("x"), soon());
+  REQUIRE(error == bus::Errc::closed);
+  REQUIRE(pair.client.receive(soon())->text() == "two");
+  REQUIRE(pair.client.receive(soon()).error() == bus::Errc::closed);
 }
 
 TEST_CASE("an end that has received everything lets the other close its books alone", "[conformance]") {

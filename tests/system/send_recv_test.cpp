@@ -201,7 +201,7 @@ TEST_CASE("recv serves several senders at once and says who came and went", "[sy
   one.write_stdin("c\n");
   one.close_stdin();
   REQUIRE(one.wait() == exited(0));
-  two.write_stdin("d\n");
+  two.write_stdin("d");  // ends with its input: recv, which has enough then, must not find it waiting for more
   two.close_stdin();
   REQUIRE(two.wait() == exited(0));
   REQUIRE(recv.wait() == exited(0));

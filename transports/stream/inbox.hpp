@@ -46,6 +46,11 @@ class Inbox {
     return {base_ + begin_ + cut.skip, cut.size};
   }
   void skip(const Cut& cut) noexcept { begin_ += cut.whole; }
+  /// The last bytes that were read and not handed out, at most so many.
+  [[nodiscard]] std::span<const std::byte> tail(std::size_t most) const noexcept {
+    const std::size_t size = pending() < most ? pending() : most;
+    return {base_ + end_ - size, size};
+  }
 
   /// Reads once, after next() said that there is not enough. no_room in `error` of a broken transfer is ENOMEM.
   [[nodiscard]] Transfer fill(Wire&) noexcept;

@@ -69,30 +69,43 @@ std::error_code StreamChannel::try_flush() noexcept {
   return error ? send_failure(error) : error;
 }
 
-/// The connection does not take our bytes any more. A peer that has closed in good order left its end in our
-/// kernel's queue, behind what we have not received yet.
+/// The connection does not take our bytes any more. A peer that has closed in good order said so before.
 std::error_code StreamChannel::send_failure(std::error_code error) noexcept {
   if (!is_errno(error)) return error;
   if (error.value() == ENOMEM) return Errc::no_room;
   if (terms_.framing != Framing::bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
-  if (last_words() != LastWords::an_end) return Errc::peer_died;
+  const LastWords last = last_words();
+  if (last == LastWords::unknown) return Errc::would_block;
+  if (last == LastWords::other) return Errc::peer_died;
   outbox_.stop(Errc::closed);
   return Errc::closed;
 }
 
-/// What stands last in our kernel's queue. A payload that looks like an end is only ever asked for when the peer's
-/// direction is over: it makes one final code of the other, and does no other harm.
-StreamChannel::LastWords StreamChannel::last_words() const noexcept {
-  std::array<std::byte, kCountsFrameBytes> tail{};
-  if (!wire_.peek_tail(tail)) return LastWords::unknown;
-  Cutter cutter(Framing::bus, terms_.max_message);
+StreamChannel::LastWords StreamChannel::words_in(std::span<const std::byte> tail) noexcept {
+  if (tail.size() < kCountsFrameBytes) return LastWords::other;
+  Cutter cutter(Framing::bus, kCountsFrameBytes);
   const Cut cut = cutter.next(tail, true);
   return cut.what == Cut::What::end || cut.what == Cut::What::ack ? LastWords::an_end : LastWords::other;
 }
 
-/// A peer that has closed, and keeps its socket, takes nothing any more: a sender without room would wait for ever. Its
-/// last words lie behind what we have not received; after them it has ended its direction. Empty: it has not, or our
-/// receiver has its last words and will tell.
+/// What the peer said last: it stands at the end of our kernel's queue, or of what our receiver has read and not handed
+/// out. Unknown for the moment in which it moves from the one to the other. A payload that looks like an end is only
+/// ever asked for when the peer's direction is over: it makes one final code of the other, and does no other harm.
+StreamChannel::LastWords StreamChannel::last_words() const noexcept {
+  std::array<std::byte, kCountsFrameBytes> tail{};
+  return wire_.peek_tail(tail) ? words_in(tail) : taken_in_.load();
+}
+
+Transfer StreamChannel::fill() noexcept {
+  // seq_cst: whoever finds the kernel's queue empty sees at least that it was about to be
+  const LastWords before = taken_in_.exchange(LastWords::unknown);
+  const Transfer transfer = inbox_.fill(wire_);
+  taken_in_.store(transfer.state == Transfer::State::moved ? words_in(inbox_.tail(kCountsFrameBytes)) : before);
+  return transfer;
+}
+
+/// A peer that has closed, and keeps its socket, takes nothing any more: a sender without room would wait for ever.
+/// Empty: it has not ended its direction, or what it said last is just being read.
 std::error_code StreamChannel::peer_stopped_writing() noexcept {
   if (terms_.framing != Framing::bus || !wire_.peer_ended_writing()) return {};  // else it may still read
   const LastWords last = last_words();
@@ -128,7 +141,7 @@ Result<Message> StreamChannel::try_receive() noexcept {
       end(ended_by_);
       break;
     }
-    const Transfer transfer = inbox_.fill(wire_);
+    const Transfer transfer = fill();
     if (transfer.state == Transfer::State::moved) continue;
     if (transfer.state == Transfer::State::again) {
       outbox_.flush_gathered();
@@ -208,7 +221,7 @@ void StreamChannel::drop_incoming() noexcept {
       if (over_ && over_ != Errc::closed) return;
     } else {
       if (at_end_) return;
-      const Transfer transfer = inbox_.fill(wire_);
+      const Transfer transfer = fill();
       if (transfer.state == Transfer::State::again) return;
       bytes += transfer.count;
       if (transfer.state != Transfer::State::moved) on_transfer(transfer);
@@ -270,6 +283,14 @@ std::error_code StreamChannel::try_close(bool confirm) noexcept {
   if (!error || error == Errc::would_block) return error;
   if (!bus) return error.value() == EPIPE ? Errc::closed : Errc::peer_died;
   if (settled) return {};  // the peer has said its counts and left
+  // It has left meanwhile: what it said before has come.
+  drop_incoming();
+  if (failed()) return over_;
+  if (peer_said_end_ || peer_said_ack_) return {};
+  if (!at_end_) {
+    close_waits_ = Waits::for_peer;  // more lies there than one call takes in
+    return Errc::would_block;
+  }
   end(Errc::peer_died);
   return over_;
 }
@@ -296,7 +317,7 @@ bool StreamChannel::arm(Ready ready, WaitSet& wait) noexcept {
       } else if (!wire_.peer_ended_writing()) {
         wait.add(wire_.fd(), POLLOUT | POLLRDHUP);
       } else {
-        wait.add(wire_.fd(), POLLOUT);  // its last words are with our receiver: not long now
+        wait.add(wire_.fd(), POLLOUT);  // its last words are being read: not long now
         wait.at_most(kLookAgain);
       }
       return false;

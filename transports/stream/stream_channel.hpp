@@ -9,6 +9,7 @@
 // peer_died. No counts are exchanged.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -60,10 +61,12 @@ class StreamChannel final : public ChannelImpl {
   enum class Waits : unsigned char { for_peer, for_room, for_acknowledgement };
 
   enum class LastWords : unsigned char { unknown, an_end, other };
+  static LastWords words_in(std::span<const std::byte> tail) noexcept;
 
   [[nodiscard]] bool inherited() const noexcept;
   [[nodiscard]] std::error_code send_failure(std::error_code) noexcept;
   [[nodiscard]] LastWords last_words() const noexcept;
+  [[nodiscard]] Transfer fill() noexcept;
   [[nodiscard]] std::error_code peer_stopped_writing() noexcept;
   [[nodiscard]] std::error_code still_refused(std::error_code) noexcept;
   void on_control(const Cut&) noexcept;
@@ -79,6 +82,8 @@ class StreamChannel final : public ChannelImpl {
   Wire wire_;
   const os::Lifeline lifeline_{wire_.fd()};
   Outbox outbox_;
+
+  std::atomic<LastWords> taken_in_{LastWords::other};  // what the receiver's thread has read ends so; any thread asks
 
   unsigned refusals_ = 0;  // owned by the sender's thread: sends that found no room
 

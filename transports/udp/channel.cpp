@@ -439,26 +439,33 @@ std::error_code BusChannel::try_close(bool confirm) noexcept {
     inbound_.settle();  // what was lost before this end closed
     inbound_.refuse(Reason::closed);
   }
-  pump_all(kMostPumps);
-  if (corrupt_.load(std::memory_order_relaxed)) return {};
-  if (inbound_.ended()) {
-    // The peer has closed too, or has answered: what it sent and is not here will not come.
-    inbound_.settle();
-    if (!finished_) finish();
-    return {};
-  }
-  const auto unless_ended = [&]() -> std::error_code {
-    return dead_.load(std::memory_order_relaxed) ? Errc::peer_died : Errc::would_block;
-  };
-  if (dead_.load(std::memory_order_relaxed)) return Errc::peer_died;
   const Clock::time_point now = Clock::now();
+  for (;;) {
+    // In this order: what a peer said before it left is read after its absence was noticed.
+    const bool dead = dead_.load(std::memory_order_relaxed);
+    pump_all(kMostPumps);
+    if (corrupt_.load(std::memory_order_relaxed)) return {};
+    if (inbound_.ended()) {
+      // The peer has closed too, or has answered: what it sent and is not here will not come.
+      inbound_.settle();
+      if (!finished_) finish();
+      return {};
+    }
+    if (dead) return Errc::peer_died;
+    const std::error_code outcome = say_end(confirm, now);
+    if (!dead_.load(std::memory_order_relaxed)) return outcome;
+  }
+}
+
+// Everything that is held, then our end, which is repeated until it is answered.
+std::error_code BusChannel::say_end(bool confirm, Clock::time_point now) noexcept {
   if (!end_sent_) {
     const std::lock_guard send_lock(send_mutex_);
     stopped_ = true;
     refusal_ = out_.flush(acked_.load(std::memory_order_relaxed));
     note_held();
     if (refusal_ == Outbound::Outcome::nobody) dead_.store(true, std::memory_order_relaxed);
-    if (refusal_ != Outbound::Outcome::done) return unless_ended();
+    if (refusal_ != Outbound::Outcome::done) return Errc::would_block;
   }
   if (!end_sent_ || (confirm && now >= next_end_)) {
     end_interval_ = end_sent_ ? std::min<Clock::duration>(end_interval_ * 2, kLastEnd) : Clock::duration(kFirstEnd);
@@ -471,7 +478,7 @@ std::error_code BusChannel::try_close(bool confirm) noexcept {
       end_sent_ = true;
     }
   }
-  return confirm ? unless_ended() : std::error_code{};
+  return confirm ? make_error_code(Errc::would_block) : std::error_code{};
 }
 
 std::error_code BusChannel::send_end() noexcept {

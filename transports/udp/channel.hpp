@@ -86,6 +86,7 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
   void refill() noexcept;
   void show_readable(bool readable) noexcept;
   void drop_batch() noexcept;
+  [[nodiscard]] std::error_code say_end(bool confirm, Clock::time_point now) noexcept;
   [[nodiscard]] std::error_code send_end() noexcept;
 
   [[nodiscard]] Message hand_out() noexcept;  // receiver's thread
