@@ -222,6 +222,7 @@ TEST_CASE("an end that has received everything lets the other close its books al
   const Stream received = receive_stream(pair.server, payloads, 0, kUntilTheEnd, !pair.server.traits().reliable);
   REQUIRE(received.end == bus::Errc::closed);
   REQUIRE_FALSE(closing.get());  // the receiver did nothing but receive
+  for (int again = 0; again < 3; ++again) REQUIRE(pair.server.receive(soon()).error() == bus::Errc::closed);
   const bus::Books books = pair.client.books();
   INFO(to_text(books));
   REQUIRE(books.closed());

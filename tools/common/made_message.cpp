@@ -4,7 +4,7 @@
 #include <boost/endian/conversion.hpp>
 #include <cstring>
 
-#include "tools/common/crc32c.hpp"
+#include "bus/core/crc32c.hpp"
 
 namespace bus::tools {
 namespace {
@@ -37,7 +37,7 @@ void fill(std::span<std::byte> filler, std::uint64_t sequence) noexcept {
 }
 
 std::uint32_t checksum(std::span<const std::byte> message) noexcept {
-  return crc32c(message.first(kChecksumAt), message.subspan(kMadeHeaderBytes));
+  return crc32c(message.subspan(kMadeHeaderBytes), crc32c(message.first(kChecksumAt)));
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 
 #include "bus/core/fault_point.hpp"
 #include "bus/core/os/barrier.hpp"
-#include "transports/lane/pass_fd.hpp"
+#include "transports/lane/pass_ring.hpp"
 
 namespace bus::lane {
 

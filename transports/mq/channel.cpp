@@ -36,7 +36,6 @@ MqChannel::MqChannel(Link link, std::optional<Place> listener)
       max_message_(link.max_message),
       peer_(std::move(link.peer)),
       listener_(std::move(listener)),
-      pool_(BufferPool::make(in_.queue.slot())),
       control_(std::move(link.control), in_.events.message.get(), out_.events.room.get(), ledger_) {}
 
 MqChannel::~MqChannel() = default;
@@ -107,8 +106,23 @@ std::error_code MqChannel::publish(std::size_t used) noexcept {
 
 // ---- receiving ----
 
-Outcome MqChannel::pop(BufferPool::Block* block, std::size_t& size) noexcept {
-  const Outcome outcome = in_.queue.try_pop(pool_->room(block), size);
+/// Where the next message goes: a queue copies it out into memory that must have room for the largest. Empty: no
+/// memory.
+std::span<std::byte> MqChannel::room() noexcept {
+  if (!room_) room_.reset(common::Chunk::take(in_.queue.slot()));
+  return room_ ? std::span(room_->data(), room_->capacity()) : std::span<std::byte>();
+}
+
+/// The room's first bytes as a message that gives it back.
+Message MqChannel::lend(std::size_t size) noexcept {
+  common::Chunk* const chunk = room_.release();
+  chunk->touched(size);
+  chunk->retire(1);
+  return {std::span<const std::byte>(chunk->data(), size), chunk, nullptr};
+}
+
+Outcome MqChannel::pop(std::span<std::byte> room, std::size_t& size) noexcept {
+  const Outcome outcome = in_.queue.try_pop(room, size);
   if (outcome == Outcome::done) {
     BUS_FAULT_POINT();
     wake(in_.words.sender_asleep, in_.events.room.get());
@@ -118,28 +132,27 @@ Outcome MqChannel::pop(BufferPool::Block* block, std::size_t& size) noexcept {
 
 Result<Message> MqChannel::try_receive() noexcept {
   if (end_) return end_;
-  BufferPool::Block* const block = pool_->take();
-  if (block == nullptr) return Errc::no_room;
+  const std::span<std::byte> room = this->room();
+  if (room.empty()) return Errc::no_room;
   std::size_t size = 0;
-  Outcome outcome = pop(block, size);
-  if (outcome == Outcome::wait) outcome = pop_after_looking(block, size);
+  Outcome outcome = pop(room, size);
+  if (outcome == Outcome::wait) outcome = pop_after_looking(room, size);
   if (outcome == Outcome::done) {
     unannounce();
-    return pool_->lend(block, size);
+    return lend(size);
   }
-  pool_->put_back(block);
   if (outcome == Outcome::wait) return nothing_left();
   return end_ = code_of(outcome);
 }
 
 /// The queue was empty. If the peer has ended meanwhile, or a descriptor has to be made unreadable first, the queue is
 /// asked once more after that: what was put into it before must not be missed.
-Outcome MqChannel::pop_after_looking(BufferPool::Block* block, std::size_t& size) noexcept {
+Outcome MqChannel::pop_after_looking(std::span<std::byte> room, std::size_t& size) noexcept {
   // relaxed: a hint where to look
   if (in_.words.ended.load(std::memory_order_relaxed) != 0 || receiving_.over()) control_.look();
   if (readable_) announce();
   if (control_.state() == Control::State::there && !readable_) return Outcome::wait;
-  return pop(block, size);
+  return pop(room, size);
 }
 
 /// Why there is no message. Ends the channel when there will be none.
@@ -247,14 +260,13 @@ std::error_code MqChannel::over(Control::State state) noexcept {
 
 /// Takes what nobody will receive any more out of the queue.
 void MqChannel::drain() noexcept {
-  BufferPool::Block* const block = pool_->take();
-  if (block == nullptr) return;  // it stays in the queue, and the peer's books have it as lost
+  const std::span<std::byte> room = this->room();
+  if (room.empty()) return;  // it stays in the queue, and the peer's books have it as lost
   std::size_t size = 0;
   Outcome outcome = Outcome::wait;
-  while ((outcome = in_.queue.try_pop(pool_->room(block), size)) == Outcome::done) {
+  while ((outcome = in_.queue.try_pop(room, size)) == Outcome::done) {
     ledger_.dropped[index(Reason::closed)].add();
   }
-  pool_->put_back(block);
   if (outcome != Outcome::wait) static_cast<void>(code_of(outcome));
 }
 

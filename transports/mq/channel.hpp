@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "bus/core/transport.hpp"
-#include "transports/mq/buffer_pool.hpp"
+#include "transports/common/chunk.hpp"
 #include "transports/mq/control.hpp"
 #include "transports/mq/link.hpp"
 
@@ -48,8 +48,10 @@ class MqChannel final : public ChannelImpl {
   [[nodiscard]] std::error_code push(std::span<const std::byte> payload) noexcept;
   [[nodiscard]] std::error_code no_room() noexcept;
   // The receiver's.
-  [[nodiscard]] Outcome pop(BufferPool::Block* block, std::size_t& size) noexcept;
-  [[nodiscard]] Outcome pop_after_looking(BufferPool::Block* block, std::size_t& size) noexcept;
+  [[nodiscard]] std::span<std::byte> room() noexcept;
+  [[nodiscard]] Message lend(std::size_t size) noexcept;
+  [[nodiscard]] Outcome pop(std::span<std::byte> room, std::size_t& size) noexcept;
+  [[nodiscard]] Outcome pop_after_looking(std::span<std::byte> room, std::size_t& size) noexcept;
   void announce() noexcept;
   void unannounce() noexcept;
   [[nodiscard]] std::error_code nothing_left() noexcept;
@@ -70,7 +72,6 @@ class MqChannel final : public ChannelImpl {
   const std::size_t max_message_;
   const Peer peer_;
   const std::optional<Place> listener_;
-  BufferPool::Handle pool_;
   Control control_;
   std::atomic<bool> swept_{false};  // the dead listener's leftovers were looked for
 
@@ -82,9 +83,10 @@ class MqChannel final : public ChannelImpl {
 
   // The receiver's.
   Patience receiving_;
-  os::Fd readable_;         // once readable_fd() was called
-  bool announced_ = false;  // with readable_: the word that we sleep was set, and no message was taken since
-  std::error_code end_;     // what try_receive() says for good
+  common::OwnedChunk room_;  // for the next message
+  os::Fd readable_;          // once readable_fd() was called
+  bool announced_ = false;   // with readable_: the word that we sleep was set, and no message was taken since
+  std::error_code end_;      // what try_receive() says for good
 
   // The closer's.
   bool end_said_ = false;

@@ -7,7 +7,7 @@
 
 #include "bus/core/fault_point.hpp"
 #include "bus/core/os/local_socket.hpp"
-#include "transports/lane/pass_fd.hpp"
+#include "bus/core/os/pass_fd.hpp"
 #include "transports/mq/channel.hpp"
 #include "transports/mq/endpoints.hpp"
 #include "transports/mq/link.hpp"
@@ -75,7 +75,7 @@ class MqConnector final : public ConnectorImpl {
 
   /// WELCOME and its descriptors come as one.
   [[nodiscard]] std::error_code hear_welcome() {
-    Result<lane::Received> received = lane::receive_with_fds(socket_.get(), welcome_, kDescriptors);
+    Result<os::Received> received = os::receive_with_fds(socket_.get(), welcome_, kDescriptors);
     if (!received) return received.error();
     if (received->size == 0) return Errc::peer_died;
     if (received->size != welcome_.size()) return Errc::corrupt;
@@ -100,7 +100,7 @@ class MqConnector final : public ConnectorImpl {
       detail_ = "the listener has no room for the queues: /dev/shm or its descriptors are used up";
       return give_up(Errc::no_room);
     }
-    const auto is_event = [](const os::Fd& fd) { return lane::is_eventfd(fd.get()); };
+    const auto is_event = [](const os::Fd& fd) { return os::is_eventfd(fd.get()); };
     if ((wish_.depth != 0 && welcome->down_depth != wish_.depth) || descriptors_.size() != kDescriptors ||
         !std::all_of(descriptors_.begin() + 1, descriptors_.end(), is_event)) {
       return give_up(Errc::corrupt);

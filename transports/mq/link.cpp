@@ -16,8 +16,8 @@
 
 #include "bus/core/fault_point.hpp"
 #include "bus/core/os/local_socket.hpp"
+#include "bus/core/os/pass_fd.hpp"
 #include "bus/core/units.hpp"
-#include "transports/lane/pass_fd.hpp"
 
 namespace bus::mq {
 namespace {
@@ -122,7 +122,7 @@ Id random_id() noexcept {
 
 std::error_code send_frame(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors) noexcept {
   BUS_FAULT_POINT();
-  const std::error_code error = lane::send_with_fds(socket, bytes, descriptors);
+  const std::error_code error = os::send_with_fds(socket, bytes, descriptors);
   return error == Errc::would_block ? make_error_code(Errc::no_room) : error;
 }
 

@@ -8,7 +8,7 @@
 #include "bus/core/fault_point.hpp"
 #include "bus/core/os/barrier.hpp"
 #include "bus/core/os/local_socket.hpp"
-#include "transports/lane/pass_fd.hpp"
+#include "bus/core/os/pass_fd.hpp"
 
 namespace bus::shm {
 
@@ -72,7 +72,7 @@ std::error_code Handshake::say(bool with_fds) noexcept {
                                        mine_.room_bell.get()};
   BUS_FAULT_POINT();
   const std::error_code error =
-      lane::send_with_fds(socket_.get(), bytes, with_fds ? std::span<const int>(fds) : std::span<const int>());
+      os::send_with_fds(socket_.get(), bytes, with_fds ? std::span<const int>(fds) : std::span<const int>());
   if (error == Errc::peer_died) return Errc::no_peer;
   if (error) return error;
   said_ = true;
@@ -82,7 +82,7 @@ std::error_code Handshake::say(bool with_fds) noexcept {
 std::error_code Handshake::hear() {
   std::array<std::byte, kHelloBytes> bytes{};
   BUS_FAULT_POINT();
-  Result<lane::Received> received = lane::receive_with_fds(socket_.get(), bytes, kHelloFds);
+  Result<os::Received> received = os::receive_with_fds(socket_.get(), bytes, kHelloFds);
   if (!received) return received.error() == Errc::peer_died ? make_error_code(Errc::no_peer) : received.error();
   if (received->size == 0) return Errc::no_peer;
   const Result<Hello> hello = decode(std::span(bytes).first(received->size));
@@ -99,7 +99,7 @@ std::error_code Handshake::hear() {
   theirs_.ring = lane::Ring::map(received->fds[1].get(), static_cast<std::size_t>(hello->capacity));
   theirs_.bell = std::move(received->fds[2]);
   theirs_.room_bell = std::move(received->fds[3]);
-  if (!lane::is_eventfd(theirs_.bell.get()) || !lane::is_eventfd(theirs_.room_bell.get())) {
+  if (!os::is_eventfd(theirs_.bell.get()) || !os::is_eventfd(theirs_.room_bell.get())) {
     return fail(Errc::corrupt, "the peer passed something else than an eventfd to wake it by");
   }
   return {};

@@ -14,11 +14,13 @@
 #include <span>
 
 #include "bus/core/message.hpp"
-#include "transports/stream/chunk.hpp"
+#include "transports/common/chunk.hpp"
 #include "transports/stream/frame.hpp"
 #include "transports/stream/wire.hpp"
 
 namespace bus::stream {
+
+using common::Chunk;
 
 class Inbox {
  public:

@@ -22,14 +22,14 @@
 #include <system_error>
 
 #include "bus/core/result.hpp"
-#include "transports/stream/chunk.hpp"
-#include "transports/stream/flusher.hpp"
+#include "transports/common/chunk.hpp"
+#include "transports/common/flusher.hpp"
 #include "transports/stream/frame.hpp"
 #include "transports/stream/wire.hpp"
 
 namespace bus::stream {
 
-class Outbox final : private FlusherClient {
+class Outbox final : private common::FlusherClient {
  public:
   Outbox(Wire& wire, Framing framing, std::size_t capacity) noexcept;
   ~Outbox() override;
@@ -94,13 +94,13 @@ class Outbox final : private FlusherClient {
 
   std::mutex mutex_;
   // guarded by mutex_
-  OwnedChunk buffer_;                // empty until something is gathered
+  common::OwnedChunk buffer_;        // empty until something is gathered
   std::size_t begin_ = 0, end_ = 0;  // the held bytes in buffer_
   std::size_t write_at_;             // held bytes at which the next attempt is made
   std::uint64_t last_send_ = 0;      // ticks at the end of the last send
   std::uint64_t accepted_ = 0;
   std::error_code stopped_, broken_;
-  OwnedChunk loan_;
+  common::OwnedChunk loan_;
   std::size_t loan_size_ = 0;
   bool batch_ = false;
   bool watched_ = false;     // the Flusher knows

@@ -45,7 +45,7 @@ BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optiona
                 .max_message = terms.max_message_here,
                 .max_datagram = terms.max_datagram,
                 .window = terms.window_here},
-               intake_.pool(), ledger_, terms.start),
+               ledger_, terms.start),
       batch_end_position_(terms.start.position),
       handed_position_(terms.start.position),
       acked_here_(terms.start.position),
@@ -61,7 +61,7 @@ BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optiona
 }
 
 BusChannel::~BusChannel() {
-  if (!is_forked()) stream::Flusher::forget(*this);
+  if (!is_forked()) common::Flusher::forget(*this);
   while (batch_at_ < batch_size_) batch_[batch_at_++].chunk->release(nullptr);
 }
 
@@ -119,7 +119,7 @@ void BusChannel::pump_all(std::size_t budget) noexcept {
 }
 
 void BusChannel::handle(std::span<const std::byte> datagram) noexcept {
-  switch (inbound_.take(datagram, intake_.chunk())) {
+  switch (inbound_.take(datagram, intake_)) {
     case Inbound::Taken::nothing:
       break;
     case Inbound::Taken::data:
@@ -157,6 +157,7 @@ void BusChannel::handle_control(const Packet& packet) noexcept {
         break;
       }
       peer_counts_ = *counts;
+      if (header.kind == Kind::settled) settled_ = true;
       peer_ended_.store(true, std::memory_order_relaxed);
       sender_news_ = true;
       if (finished_ && header.kind == Kind::end) send_settled();  // it did not get our answer
@@ -334,7 +335,7 @@ void BusChannel::finish() noexcept {
   }
   ledger_.peer_accepted(inbound_.accepted());
   ledger_.peer_settled(peer_counts_.received, peer_counts_.dropped, Reason::closed);
-  for (int i = 0; i < kEnds; ++i) send_settled();
+  for (int i = 0; i < kEnds && !settled_; ++i) send_settled();  // an answer wants no answer
 }
 
 void BusChannel::send_settled() noexcept {

@@ -20,10 +20,10 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
-#include "transports/stream/flusher.hpp"
-#include "transports/udp/chunk.hpp"
+#include "transports/common/flusher.hpp"
 #include "transports/udp/endpoint.hpp"
 #include "transports/udp/inbound.hpp"
+#include "transports/udp/intake.hpp"
 #include "transports/udp/outbound.hpp"
 
 namespace bus::udp {
@@ -40,7 +40,7 @@ struct Agreement {
   Start start{};  // for tests of the wrap-around
 };
 
-class BusChannel final : public ChannelImpl, private stream::FlusherClient {
+class BusChannel final : public ChannelImpl, private common::FlusherClient {
  public:
   /// `socket` is connected to the peer. With a `welcome`, this is the listening end: that is said again until the
   /// peer is heard of, for it may have been lost, and the listener's port is not attended to all the time.
@@ -130,6 +130,7 @@ class BusChannel final : public ChannelImpl, private stream::FlusherClient {
   Intake intake_;
   Inbound inbound_;
   bool sender_news_ = false;  // something came in that a waiting sender wants to know
+  bool settled_ = false;      // the peer has answered our end
   bool finished_ = false;     // the peer's last message was handed out, and it knows our counts
   bool batch_open_ = false;   // the receiver's thread still has messages in its batch
   std::uint64_t batch_end_position_ = 0;

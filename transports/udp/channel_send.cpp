@@ -3,7 +3,7 @@
 #include <new>
 
 #include "bus/core/errc.hpp"
-#include "transports/stream/ticks.hpp"
+#include "transports/common/ticks.hpp"
 #include "transports/udp/channel.hpp"
 #include "transports/udp/socket.hpp"
 
@@ -53,7 +53,7 @@ void BusChannel::note_held() noexcept {
   held_.store(held, std::memory_order_relaxed);
   if (!held || watched_) return;
   // Without the Flusher's thread what is held leaves with the caller's next call.
-  watched_ = stream::Flusher::watch(
+  watched_ = common::Flusher::watch(
       *this, Clock::now() + (out_.pending() ? Clock::duration(kPendingTick) : Clock::duration(kGatheredFor)));
 }
 
@@ -66,7 +66,7 @@ std::error_code BusChannel::send_message(std::span<const std::byte> payload, boo
     {
       const std::lock_guard lock(send_mutex_);
       if (stopped_) return Errc::closed;
-      const bool gather = batching_ || stream::ticks() - last_send_ < stream::kTicksOfABurst;
+      const bool gather = batching_ || common::ticks() - last_send_ < common::kTicksOfABurst;
       const bool past_half = terms_.window_there != 0 && out_.position() - taken > terms_.window_there / 2 &&
                              out_.position() - looked_at_ > terms_.window_there / 16;
       if (past_half && !again) {
@@ -81,7 +81,7 @@ std::error_code BusChannel::send_message(std::span<const std::byte> payload, boo
         }
         refusal_ = outcome;
         note_held();
-        last_send_ = stream::ticks();
+        last_send_ = common::ticks();
       }
     }
     if (outcome == Outcome::no_window && !again) {

@@ -17,11 +17,10 @@ std::size_t parts_of(std::size_t message_bytes, std::size_t most_payload) noexce
 
 }  // namespace
 
-Inbound::Inbound(const Terms& terms, Pool& pool, Ledger& ledger, const Start& start)
+Inbound::Inbound(const Terms& terms, Ledger& ledger, const Start& start)
     : terms_(terms),
       most_payload_(terms.max_datagram - kHeaderBytes),
       most_waiting_(2 * (terms.window != 0 ? terms.window : kUnwindowed) + terms.max_message),
-      pool_(pool),
       ledger_(ledger),
       first_sequence_(start.sequence),
       history_(start.datagram),
@@ -38,7 +37,7 @@ Inbound::~Inbound() {
   }
 }
 
-Inbound::Taken Inbound::take(std::span<const std::byte> datagram, Chunk& chunk) noexcept {
+Inbound::Taken Inbound::take(std::span<const std::byte> datagram, Intake& intake) noexcept {
   const Packet packet = decode(datagram);
   const Header& header = packet.header;
   if (packet.soundness == Soundness::bad_header) {
@@ -51,10 +50,10 @@ Inbound::Taken Inbound::take(std::span<const std::byte> datagram, Chunk& chunk) 
     control_ = packet;
     return Taken::control;
   }
-  return take_data(packet, chunk);
+  return take_data(packet, intake);
 }
 
-Inbound::Taken Inbound::take_data(const Packet& packet, Chunk& chunk) noexcept {
+Inbound::Taken Inbound::take_data(const Packet& packet, Intake& intake) noexcept {
   const Header& header = packet.header;
   const std::uint64_t number = history_.extend(header.datagram);
   const std::uint64_t known_before = history_.known();
@@ -104,12 +103,12 @@ Inbound::Taken Inbound::take_data(const Packet& packet, Chunk& chunk) noexcept {
 
   if (packet.payload.size() != header.message_bytes) return take_part(slot(header.sequence), packet);
 
-  const Item item{.data = packet.payload.data(), .size = packet.payload.size(), .chunk = &chunk, .position = position};
+  Item item{.data = packet.payload.data(), .size = packet.payload.size(), .chunk = nullptr, .position = position};
   if (header.sequence == next_ && !has_gap()) {  // the common case: alone, whole, in its place
     Slot& at = slot(next_);
     if (at.state != State::empty) return Taken::corrupt;
     at.damaged = false;
-    chunk.issue();
+    item.chunk = &intake.issue();
     ++next_;
     known_ = next_;
     push(item);
@@ -117,7 +116,7 @@ Inbound::Taken Inbound::take_data(const Packet& packet, Chunk& chunk) noexcept {
   }
   Slot& at = slot(header.sequence);
   if (at.state != State::empty) return Taken::corrupt;  // the same message under two datagram numbers
-  chunk.issue();
+  item.chunk = &intake.issue();
   at = Slot{.state = State::whole, .damaged = false, .item = item, .left = 0};
   deliver_whole();
   return Taken::data;
@@ -135,7 +134,7 @@ Inbound::Taken Inbound::take_part(Slot& at, const Packet& packet) noexcept {
       advance(oldest + 1);
     }
     // Behind the message: which parts are there, a bit each.
-    Chunk* const chunk = pool_.take(header.message_bytes + (parts + 7) / 8);
+    Chunk* const chunk = Chunk::take(header.message_bytes + (parts + 7) / 8);
     if (chunk == nullptr) return Taken::data;  // no memory: the message stays incomplete and is counted as missing
     std::memset(chunk->data() + header.message_bytes, 0, (parts + 7) / 8);
     const bool damaged = at.damaged;
@@ -154,8 +153,7 @@ Inbound::Taken Inbound::take_part(Slot& at, const Packet& packet) noexcept {
   std::memcpy(at.item.chunk->data() + header.offset, packet.payload.data(), packet.payload.size());
   if (--at.left > 0) return Taken::data;
   at.item.position = position_;
-  at.item.chunk->issue();
-  at.item.chunk->retire();  // the message is all that it holds
+  at.item.chunk->retire(1);  // the message is all that it holds
   at.state = State::whole;
   --partial_;
   deliver_whole();
@@ -308,7 +306,7 @@ void Inbound::drop(Reason reason, std::uint64_t count) noexcept {
 }
 
 void Inbound::free_part(Slot& at) noexcept {
-  at.item.chunk->retire();
+  Chunk::give(at.item.chunk);
   --partial_;
 }
 

@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "bus/core/books.hpp"
-#include "transports/udp/chunk.hpp"
 #include "transports/udp/history.hpp"
+#include "transports/udp/intake.hpp"
 #include "transports/udp/packet.hpp"
 
 namespace bus::udp {
@@ -55,7 +55,7 @@ struct Start {
 
 class Inbound {
  public:
-  /// A whole message in order. Its chunk counts it as issued: it must be released once.
+  /// A whole message in order. Its chunk must be released once.
   struct Item {
     const std::byte* data = nullptr;
     std::size_t size = 0;
@@ -66,8 +66,8 @@ class Inbound {
   static constexpr std::uint64_t kAhead = 64;
   static constexpr std::size_t kPartial = 4;
 
-  /// `pool` gives the memory in which messages are put together, and must outlive this. Throws std::bad_alloc.
-  Inbound(const Terms&, Pool& pool, Ledger&, const Start& = {});
+  /// Throws std::bad_alloc.
+  Inbound(const Terms&, Ledger&, const Start& = {});
   ~Inbound();
   Inbound(const Inbound&) = delete;
   Inbound& operator=(const Inbound&) = delete;
@@ -78,8 +78,8 @@ class Inbound {
     control,  // control() has it
     corrupt,  // sound, of our session, and against the format: the channel must end
   };
-  /// `datagram` lies in `chunk`. Messages may be views into it.
-  [[nodiscard]] Taken take(std::span<const std::byte> datagram, Chunk& chunk) noexcept;
+  /// `datagram` lies in the room that `intake` gave last. Messages may be views into it.
+  [[nodiscard]] Taken take(std::span<const std::byte> datagram, Intake& intake) noexcept;
   [[nodiscard]] const Packet& control() const noexcept { return control_; }
 
   /// The socket's count of drops (SO_RXQ_OVFL), as it stood when the next datagram was queued.
@@ -121,7 +121,7 @@ class Inbound {
     std::uint32_t left = 0;  // datagrams that are missing from a partial one
   };
 
-  [[nodiscard]] Taken take_data(const Packet&, Chunk&) noexcept;
+  [[nodiscard]] Taken take_data(const Packet&, Intake&) noexcept;
   [[nodiscard]] Taken take_part(Slot&, const Packet&) noexcept;
   void gap(std::uint64_t skipped) noexcept;
   void advance(std::uint64_t until) noexcept;
@@ -136,7 +136,6 @@ class Inbound {
   const Terms terms_;
   const std::size_t most_payload_;    // of a datagram
   const std::uint64_t most_waiting_;  // bytes in the queue
-  Pool& pool_;
   Ledger& ledger_;
 
   const std::uint64_t first_sequence_;

@@ -6,7 +6,7 @@
 #include <concepts>
 #include <cstring>
 
-#include "transports/udp/crc32c.hpp"
+#include "bus/core/crc32c.hpp"
 
 namespace bus::udp {
 namespace {

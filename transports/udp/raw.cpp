@@ -124,8 +124,7 @@ Result<Message> RawConnected::try_receive() noexcept {
       ledger_.dropped[at(Reason::too_large)].add();
       continue;
     }
-    Chunk& chunk = intake_.chunk();
-    chunk.issue();
+    Chunk& chunk = intake_.issue();
     intake_.received(received->bytes);
     return Message({room.data(), received->bytes}, &chunk, nullptr);
   }
@@ -187,7 +186,7 @@ bool RawHub::pump() {
     open(received->from);
     at_channel = channels_.find(received->from);
   }
-  at_channel->second->take(std::span<const std::byte>(room).first(received->bytes), intake_.chunk());
+  at_channel->second->take(std::span<const std::byte>(room).first(received->bytes), intake_);
   intake_.received(received->bytes);
   return true;
 }
@@ -236,7 +235,7 @@ RawServed::~RawServed() {
   if (!ended_.load(std::memory_order_relaxed)) hub_->channels_.erase(peer_);
 }
 
-void RawServed::take(std::span<const std::byte> datagram, Chunk& chunk) {
+void RawServed::take(std::span<const std::byte> datagram, Intake& intake) {
   used_.store(now(), std::memory_order_relaxed);
   if (datagram.size() > hub_->max_message_) {
     ledger_.dropped[at(Reason::too_large)].add();
@@ -246,8 +245,8 @@ void RawServed::take(std::span<const std::byte> datagram, Chunk& chunk) {
     ledger_.dropped[at(Reason::queue_full)].add();
     return;
   }
-  waiting_.push_back({datagram.data(), datagram.size(), &chunk});
-  chunk.issue();
+  waiting_.push_back({datagram.data(), datagram.size(), nullptr});  // may throw, so before the issue
+  waiting_.back().chunk = &intake.issue();
   waiting_bytes_ += datagram.size();
   show(true);
 }

@@ -16,8 +16,8 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
-#include "transports/udp/chunk.hpp"
 #include "transports/udp/endpoint.hpp"
+#include "transports/udp/intake.hpp"
 
 namespace bus::udp {
 
@@ -126,7 +126,7 @@ class RawServed final : public RawChannel {
 
   [[nodiscard]] std::error_code send_datagram(std::span<const std::byte>) noexcept override;
   // with the hub's lock
-  void take(std::span<const std::byte> datagram, Chunk& chunk);
+  void take(std::span<const std::byte> datagram, Intake& intake);
   void drop_waiting() noexcept;
   void show(bool readable) noexcept;
 

@@ -15,10 +15,10 @@
 #include "bus/core/channel.hpp"
 #include "bus/core/listener.hpp"
 #include "bus/core/os/local_socket.hpp"
+#include "bus/core/os/pass_fd.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/sandbox.hpp"
-#include "transports/lane/pass_fd.hpp"
 #include "transports/mq/link.hpp"
 
 using namespace bus;
@@ -196,7 +196,7 @@ std::error_code connect_to(const std::string& address, Answer answer) {
   REQUIRE(read_bytes(peer, Hello::kBytes).size() == Hello::kBytes);
   std::vector<int> numbers;
   for (const Fd& fd : answer.descriptors) numbers.push_back(fd.get());
-  REQUIRE_FALSE(lane::send_with_fds(peer.get(), answer.bytes, numbers));
+  REQUIRE_FALSE(os::send_with_fds(peer.get(), answer.bytes, numbers));
   answer.descriptors.clear();
   return connecting.get();
 }

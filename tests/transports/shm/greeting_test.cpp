@@ -11,10 +11,10 @@
 #include "bus/core/channel.hpp"
 #include "bus/core/listener.hpp"
 #include "bus/core/os/local_socket.hpp"
+#include "bus/core/os/pass_fd.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
 #include "transports/lane/lane_channel.hpp"
-#include "transports/lane/pass_fd.hpp"
 #include "transports/shm/hello.hpp"
 
 using namespace bus;
@@ -81,7 +81,7 @@ TEST_CASE("descriptors that are none of what was agreed are closed, with the con
   for (int round = 0; round < 20; ++round) {
     for (const auto& fds : wrong) {
       const os::Fd stranger = connect_raw(listener.address());
-      REQUIRE_FALSE(lane::send_with_fds(stranger.get(), bytes, fds));
+      REQUIRE_FALSE(os::send_with_fds(stranger.get(), bytes, fds));
       turn_away(listener, stranger);
     }
   }
@@ -107,12 +107,12 @@ TEST_CASE("an shm client of another version is told ours and turned away", "[shm
   const os::Fd stranger = connect_raw(listener.address());
   shm::Hello hello;
   hello.version = 9;
-  REQUIRE_FALSE(lane::send_with_fds(stranger.get(), shm::encode(hello), {}));
+  REQUIRE_FALSE(os::send_with_fds(stranger.get(), shm::encode(hello), {}));
   std::array<std::byte, shm::kHelloBytes> answer{};
   std::size_t size = 0;
   REQUIRE(test::eventually([&] {
     REQUIRE(listener.try_accept().error() == Errc::would_block);
-    const auto got = lane::receive_with_fds(stranger.get(), answer, 0);
+    const auto got = os::receive_with_fds(stranger.get(), answer, 0);
     if (got) size = got->size;
     return got.has_value();
   }));
@@ -131,7 +131,7 @@ TEST_CASE("an shm listener of another version is named in the error", "[shm]") {
   }));
   shm::Hello hello;
   hello.version = 9;
-  REQUIRE_FALSE(lane::send_with_fds(connection.get(), shm::encode(hello), {}));
+  REQUIRE_FALSE(os::send_with_fds(connection.get(), shm::encode(hello), {}));
   try {
     static_cast<void>(connecting.get());
     FAIL("it connected");

@@ -111,13 +111,13 @@ TEST_CASE("the flusher sleeps while nothing is gathered", "[stream]") {
   // It may look once more after the last burst; then it stays asleep.
   std::uint64_t wakes = 0;
   REQUIRE(test::eventually([&] {
-    const std::uint64_t now = Flusher::wakes();
+    const std::uint64_t now = common::Flusher::wakes();
     std::this_thread::sleep_for(20ms);
     wakes = now;
-    return Flusher::wakes() == now;
+    return common::Flusher::wakes() == now;
   }));
   std::this_thread::sleep_for(50ms);
-  REQUIRE(Flusher::wakes() == wakes);
+  REQUIRE(common::Flusher::wakes() == wakes);
 }
 
 TEST_CASE("what the kernel took only in part leaves by itself", "[stream]") {

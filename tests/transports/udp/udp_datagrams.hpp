@@ -82,12 +82,12 @@ class Receiver {
  public:
   explicit Receiver(const udp::Start& start = {}, std::size_t max_message = 64 << 10)
       : inbound({.session = kSession, .max_message = max_message, .max_datagram = kMaxDatagram, .window = 1 << 20},
-                intake_.pool(), ledger, start) {}
+                ledger, start) {}
 
   udp::Inbound::Taken take(std::span<const std::byte> datagram) {
     const auto room = intake_.room();
     std::memcpy(room.data(), datagram.data(), datagram.size());
-    const auto taken = inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake_.chunk());
+    const auto taken = inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake_);
     intake_.received(datagram.size());
     collect();
     return taken;

@@ -358,14 +358,14 @@ TEST_CASE("a sender that ignores its window fills no memory", "[udp]") {
   udp::Intake intake;
   constexpr std::size_t kWindow = 64 << 10;
   Inbound inbound({.session = kSession, .max_message = 1 << 10, .max_datagram = kMaxDatagram, .window = kWindow},
-                  intake.pool(), ledger);
+                  ledger);
   Sender sender;
   const std::string text(500, 'x');
   for (int i = 0; i < 10'000; ++i) {
     const Bytes datagram = sender.single(text);
     const auto room = intake.room();
     std::copy(datagram.begin(), datagram.end(), room.begin());
-    static_cast<void>(inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake.chunk()));
+    static_cast<void>(inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake));
     intake.received(datagram.size());
   }
   CHECK(inbound.waiting() * text.size() <= 2 * kWindow + (1 << 10) + text.size());

@@ -1,8 +1,8 @@
 // tests/transports/udp/udp_packet_test.cpp: the datagrams' bytes: golden ones, damaged ones, random ones.
 #include <catch2/catch.hpp>
 
+#include "bus/core/crc32c.hpp"
 #include "tests/transports/udp/udp_datagrams.hpp"
-#include "transports/udp/crc32c.hpp"
 #include "transports/udp/packet.hpp"
 #include "transports/udp/siphash.hpp"
 
@@ -33,26 +33,6 @@ Greeting some_greeting() {
 }
 
 }  // namespace
-
-TEST_CASE("CRC-32C gives the values of its standard, by instruction and by table, in pieces of any size", "[udp]") {
-  const auto nine = bytes_of("123456789");
-  CHECK(crc32c(nine) == 0xE3069283U);
-  CHECK(crc32c({}) == 0U);
-  CHECK(crc32c(Bytes(32, std::byte{0})) == 0x8A9136AAU);
-  CHECK(crc32c(Bytes(32, std::byte{0xFF})) == 0x62A8AB43U);
-
-  std::mt19937_64 random(1);
-  Bytes bytes(70'000);
-  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
-  for (const std::size_t size : {1U, 7U, 8U, 9U, 63U, 4031U, 4032U, 4033U, 8064U, 65507U, 70000U}) {
-    const auto all = std::span<const std::byte>(bytes).first(size);
-    const std::uint32_t whole = crc32c(all);
-    CHECK(whole == crc32c_by_table(all));
-    const std::size_t cut = random() % size;
-    CHECK(whole == crc32c(all.subspan(cut), crc32c(all.first(cut))));
-    CHECK(whole == crc32c_by_table(all.subspan(cut), crc32c_by_table(all.first(cut))));
-  }
-}
 
 TEST_CASE("SipHash gives the value of its paper", "[udp]") {
   Bytes input(15);

@@ -1,4 +1,4 @@
-// transports/stream/flusher.hpp: the one thread of the process that sends what callers have left gathered.
+// transports/common/flusher.hpp: the one thread of the process that sends what callers have left gathered.
 //
 // Started by the first message that is gathered. It sleeps, without any CPU, while nothing is gathered anywhere;
 // a burst wakes it once, after that it wakes by its own clock until the burst is over. It lives as long as the
@@ -13,7 +13,7 @@
 
 #include "bus/core/deadline.hpp"
 
-namespace bus::stream {
+namespace bus::common {
 
 struct FlusherThread;
 
@@ -55,4 +55,4 @@ class Flusher {
   [[nodiscard]] static std::uint64_t wakes() noexcept;
 };
 
-}  // namespace bus::stream
+}  // namespace bus::common

@@ -1,4 +1,4 @@
-// transports/stream/chunk.hpp: the memory of incoming and gathered bytes: large pieces, counted and reused.
+// transports/common/chunk.hpp: the memory of incoming and gathered bytes: large pieces, counted and reused.
 //
 // A chunk is a mapping of its own. Its pages cost memory when they are first written and not before: one that is
 // made for an announced message of 64 MiB holds no more than what has arrived of it.
@@ -16,11 +16,11 @@
 
 #include "bus/core/message.hpp"
 
-namespace bus::stream {
+namespace bus::common {
 
 class Chunk final : public Message::Owner {
  public:
-  static constexpr std::size_t kStandard = std::size_t{256} << 10;  // the best size of a read: see README
+  static constexpr std::size_t kStandard = std::size_t{256} << 10;  // the best size of a read: see stream/README.md
 
   /// One with room for at least `capacity` bytes, from the pool if it has one. Null: out of memory.
   [[nodiscard]] static Chunk* take(std::size_t capacity) noexcept;
@@ -80,4 +80,4 @@ struct GiveBack {
 };
 using OwnedChunk = std::unique_ptr<Chunk, GiveBack>;
 
-}  // namespace bus::stream
+}  // namespace bus::common

@@ -1,4 +1,4 @@
-// transports/lane/pass_fd.hpp: descriptors over a Unix socket, with everything that a peer can get wrong.
+// bus/core/os/pass_fd.hpp: descriptors over a Unix socket, with everything that a peer can get wrong.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/result.hpp"
 
-namespace bus::lane {
+namespace bus::os {
 
 /// Sends `bytes` with `fds` in one message. Errors: would_block, peer_died, or the system's.
 [[nodiscard]] std::error_code send_with_fds(int socket, std::span<const std::byte> bytes,
@@ -16,7 +16,7 @@ namespace bus::lane {
 
 struct Received {
   std::size_t size = 0;  // bytes; 0: the peer is gone
-  std::vector<os::Fd> fds;
+  std::vector<Fd> fds;
 };
 /// Takes what is there, at most `bytes` and `most` descriptors, close-on-exec from the start. More descriptors, or
 /// control data of another kind: corrupt, and every one that came is closed. Errors: would_block, peer_died, corrupt.
@@ -25,18 +25,4 @@ struct Received {
 /// Whether a peer passed an eventfd, and not something that blocks or is heard elsewhere. Makes it non-blocking.
 [[nodiscard]] bool is_eventfd(int fd) noexcept;
 
-// The note that goes with a larger ring, little-endian:
-//   offset  size  field     meaning
-//        0     4  magic     "RING"
-//        4     4  reserved  zero
-//        8     8  capacity  bytes of the ring behind the descriptor
-struct PassedRing {
-  os::Fd memfd;
-  std::size_t capacity = 0;
-};
-/// Errors: would_block (the socket's buffer is full), peer_died.
-[[nodiscard]] std::error_code pass_ring(int socket, int memfd, std::size_t capacity) noexcept;
-/// The ring must have been passed. Errors: corrupt.
-[[nodiscard]] Result<PassedRing> take_ring(int socket) noexcept;
-
-}  // namespace bus::lane
+}  // namespace bus::os

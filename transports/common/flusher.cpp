@@ -1,5 +1,5 @@
-// transports/stream/flusher.cpp: the thread and its two lists: by time, by writability.
-#include "transports/stream/flusher.hpp"
+// transports/common/flusher.cpp: the thread and its two lists: by time, by writability.
+#include "transports/common/flusher.hpp"
 
 #include <poll.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 
-namespace bus::stream {
+namespace bus::common {
 namespace {
 
 constexpr std::size_t kStackBytes = std::size_t{256} << 10;  // on_due() writes from buffers that exist
@@ -270,4 +270,4 @@ std::uint64_t Flusher::wakes() noexcept {
   return core != nullptr ? core->wakes.load(std::memory_order_relaxed) : 0;
 }
 
-}  // namespace bus::stream
+}  // namespace bus::common

@@ -1,11 +1,11 @@
-// transports/udp/crc32c.cpp: CRC-32C by the processor's instruction, or by tables.
-#include "transports/udp/crc32c.hpp"
+// bus/core/crc32c.cpp: CRC-32C by the processor's instruction, or by tables.
+#include "bus/core/crc32c.hpp"
 
 #include <array>
 #include <bit>
 #include <cstring>
 
-namespace bus::udp {
+namespace bus {
 namespace {
 
 constexpr std::uint32_t kPolynomial = 0x82F63B78;  // reflected
@@ -113,4 +113,4 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t before) noe
   return crc32c_by_table(bytes, before);
 }
 
-}  // namespace bus::udp
+}  // namespace bus

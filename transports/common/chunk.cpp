@@ -1,11 +1,11 @@
-// transports/stream/chunk.cpp: mapping chunks, and the pool.
-#include "transports/stream/chunk.hpp"
+// transports/common/chunk.cpp: mapping chunks, and the pool.
+#include "transports/common/chunk.hpp"
 
 #include <sys/mman.h>
 
 #include <new>
 
-namespace bus::stream {
+namespace bus::common {
 namespace {
 
 constexpr std::size_t kMostPooled = std::size_t{32} << 20;
@@ -84,4 +84,4 @@ std::size_t Chunk::pooled() noexcept {
   return bytes;
 }
 
-}  // namespace bus::stream
+}  // namespace bus::common

@@ -1,5 +1,5 @@
-// transports/lane/pass_fd.cpp: SCM_RIGHTS. Source: unix(7), cmsg(3).
-#include "transports/lane/pass_fd.hpp"
+// bus/core/os/pass_fd.cpp: SCM_RIGHTS. Source: unix(7), cmsg(3).
+#include "bus/core/os/pass_fd.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -12,14 +12,11 @@
 #include <string_view>
 
 #include "bus/core/errc.hpp"
-#include "bus/core/os/bytes.hpp"
 
-namespace bus::lane {
+namespace bus::os {
 namespace {
 
 constexpr std::size_t kMostFds = 8;
-constexpr std::uint32_t kRingMagic = 0x474e4952;  // "RING"
-constexpr std::size_t kNoteBytes = 16;
 
 union Control {
   cmsghdr header;  // aligns the bytes
@@ -89,7 +86,7 @@ Result<Received> receive_with_fds(int socket, std::span<std::byte> bytes, std::s
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-      os::Fd owned(fd);
+      Fd owned(fd);
       if (well_formed && received.fds.size() < most) {
         received.fds.push_back(std::move(owned));
       } else {
@@ -112,23 +109,4 @@ bool is_eventfd(int fd) noexcept {
   return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
-std::error_code pass_ring(int socket, int memfd, std::size_t capacity) noexcept {
-  std::array<std::byte, kNoteBytes> note{};
-  os::put_u32(&note[0], kRingMagic);
-  os::put_u64(&note[8], capacity);
-  return send_with_fds(socket, note, std::array{memfd});
-}
-
-Result<PassedRing> take_ring(int socket) noexcept {
-  std::array<std::byte, kNoteBytes> note{};
-  Result<Received> received = receive_with_fds(socket, note, 1);
-  // The writer passes the ring before it commits the record that led here.
-  if (!received || received->size != kNoteBytes || received->fds.size() != 1) return Errc::corrupt;
-  const std::uint64_t capacity = os::get_u64(&note[8]);
-  if (os::get_u32(&note[0]) != kRingMagic || os::get_u32(&note[4]) != 0 || capacity > (std::uint64_t{1} << 31)) {
-    return Errc::corrupt;
-  }
-  return PassedRing{std::move(received->fds[0]), static_cast<std::size_t>(capacity)};
-}
-
-}  // namespace bus::lane
+}  // namespace bus::os
