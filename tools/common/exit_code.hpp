@@ -11,7 +11,8 @@ enum class Exit : int {
   usage = 2,          // the command line or an address cannot be understood
   timed_out = 3,      // what was waited for did not happen in time
   no_peer = 4,        // nobody there, refused, or the peer went away before the work was done
-  loss = 5,           // messages were lost or damaged
+  loss = 5,           // messages were lost or damaged; a measurement does not count
+  regression = 6,     // slower than before
   interrupted = 130,  // 128 + SIGINT
   pipe_closed = 141,  // 128 + SIGPIPE: whoever read our output has gone
   terminated = 143,   // 128 + SIGTERM
