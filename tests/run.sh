@@ -220,7 +220,9 @@ step_shared() {
   ! remembered shared || return 0
   build_preset shared release -DCMAKE_CXX_COMPILER=clang++-14 -DBUILD_SHARED_LIBS=ON -DBUS_BUILD_TESTS=OFF \
     -DBUS_BUILD_EXAMPLES=OFF || return 0
-  check install-shared tests/install/run.sh build/shared clang++-14 || return 0
+  local version
+  version=$(sed -n 's/^CMAKE_PROJECT_VERSION:STATIC=//p' build/shared/CMakeCache.txt)
+  check install-shared tests/install/run.sh build/shared clang++-14 "$version" || return 0
   remember shared 1
 }
 

@@ -140,16 +140,15 @@ TEST_CASE("a full channel lends nothing, and lends again when there is room", "[
   std::uint64_t count = 0;
   std::error_code error;
   while (!error) {
-    auto loan = pair.client.try_loan(1000);
+    auto loan = pair.client.loan(1000, bus::in(50ms));  // a kernel may make room for a while after it had none
     error = loan ? std::error_code{} : loan.error();
     if (error) break;
     payloads.fill(loan->bytes(), count);
     REQUIRE_FALSE(loan->publish());
     ++count;
   }
-  REQUIRE(error == bus::Errc::would_block);
+  REQUIRE(error == bus::Errc::timed_out);
   REQUIRE(count > 0);
-  REQUIRE(pair.client.loan(1000, bus::in(10ms)).error() == bus::Errc::timed_out);
   const bool reliable = pair.client.traits().reliable;
   const Stream received = receive_stream(pair.server, payloads, 0, count, !reliable, reliable ? soon() : bus::in(1s));
   REQUIRE(received.damaged == 0);
