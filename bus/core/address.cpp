@@ -47,6 +47,8 @@ Address Address::parse(std::string_view text) {
   const auto parsed = urls::parse_uri(urls::string_view(text.data(), text.size()));
   if (!parsed || !parsed->has_authority()) bad(text, kForm);
   const urls::url_view& url = *parsed;
+  // Boost.URL 1.81 takes what follows an IPv6 address without a slash for a path.
+  if (const auto path = url.encoded_path(); !path.empty() && path.front() != '/') bad(text, kForm);
   if (url.has_userinfo()) bad(text, "user and password have no place in an address");
   if (url.has_fragment()) bad(text, "a fragment (#...) has no place in an address; write %23 for the character");
 

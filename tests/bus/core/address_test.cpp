@@ -69,6 +69,7 @@ TEST_CASE("what is no address is refused, with the text and the reason", "[addre
       {"shm://a b", "scheme://"},
       {"shm://lab?a=%zz", "scheme://"},
       {"tcp://[::1:5000", "scheme://"},
+      {"tcp://[::1]5000", "scheme://"},
       {"tcp://127.0.0.1:port", "65535"},
       {"tcp://127.0.0.1:65536", "65535"},
       {"tcp://127.0.0.1:99999999999999999999", "65535"},
