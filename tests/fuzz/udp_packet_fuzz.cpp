@@ -69,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   start.sequence = input.number<std::uint64_t>();
   start.datagram = input.number<std::uint32_t>();
   Inbound inbound({.session = kSession, .max_message = kMaxMessage, .max_datagram = kMaxDatagram, .window = 16 << 10},
-                  intake.pool(), ledger, start);
+                  ledger, start);
   std::uint64_t delivered = 0;
   bool sound = true;
   while (!input.empty() && sound) {
@@ -100,7 +100,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_all(datagram);
     const auto room = intake.room();
     std::copy(datagram.begin(), datagram.end(), room.begin());
-    const auto taken = inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake.chunk());
+    const auto taken = inbound.take(std::span<const std::byte>(room).first(datagram.size()), intake);
     intake.received(datagram.size());
     if (taken == Inbound::Taken::corrupt) sound = false;
     if (taken == Inbound::Taken::control) {
