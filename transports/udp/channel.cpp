@@ -374,8 +374,8 @@ bool BusChannel::arm(Ready ready, WaitSet& set) noexcept {
       } else if (out_.could_go_on(acked_.load(std::memory_order_relaxed))) {
         return true;
       }
-      if (probe_if_due(now)) return dead_.load(std::memory_order_relaxed);
-      send_armed_ = true;
+      if (probe_if_due(now) && dead_.load(std::memory_order_relaxed)) return true;
+      send_armed_ = true;  // also behind a probe: it may have reached a peer that dies before it answers
       set.add(send_event_.get(), POLLIN);
       set.at_most(next_probe_ - now);
       return false;
