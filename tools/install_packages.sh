@@ -17,8 +17,13 @@ test_packages=(
   clang-14 libclang-rt-14-dev       # the second compiler, with its sanitizers and libFuzzer
   clang-format-14 clang-tidy-14     # the style check and the static analysis
   binutils pkgconf                  # the test of the installed tree: readelf, pkg-config
-  python3 netcat-openbsd procps     # programs that know nothing of ipcbus and are talked to; pgrep, ps
+  python3 python3-jsonschema        # what holds a document against its JSON Schema
+  netcat-openbsd procps             # programs that know nothing of ipcbus and are talked to; pgrep, ps
+  nodejs npm                        # the charts of the HTML report; what drives the browser
+  chromium                          # the browser that opens the HTML report
 )
+# What another source may have installed under another name; Debian's package would be in conflict with that one.
+declare -A command_of=([nodejs]=node [npm]=npm)
 
 while (($# > 0)); do
   case "$1 ${2-}" in
@@ -36,7 +41,9 @@ fi
 missing=()
 for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
-  [[ $status == installed ]] || missing+=("$package")
+  [[ $status == installed ]] && continue
+  [[ -n ${command_of[$package]-} ]] && command -v "${command_of[$package]}" >/dev/null && continue
+  missing+=("$package")
 done
 ((${#missing[@]} > 0)) || exit 0
 

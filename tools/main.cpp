@@ -13,6 +13,7 @@
 #include "tools/common/log.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
+#include "tools/measure/role.hpp"
 #include "tools/verbs/all.hpp"
 
 namespace bus::tools {
@@ -76,5 +77,8 @@ Exit guarded_run(std::span<const char* const> words) {
 
 int main(int argc, char** argv) {
   const std::span<const char* const> all(argv, static_cast<std::size_t>(argc));
+  if (all.size() == 2 && std::string_view(all[1]) == bus::tools::measure::kRoleWord) {
+    return bus::tools::measure::role_main();
+  }
   return static_cast<int>(bus::tools::guarded_run(all.subspan(argc > 0 ? 1 : 0)));
 }

@@ -56,7 +56,8 @@ void Arguments::fail(const std::string& text) const {
   throw UsageError(std::string(verb_->name).append(": ").append(text).append("; see bus help ").append(verb_->name));
 }
 
-Arguments::Arguments(const Verb& verb, std::span<const char* const> words) : verb_(&verb) {
+Arguments::Arguments(const Verb& verb, std::span<const char* const> words)
+    : verb_(&verb), words_(words.begin(), words.end()) {
   cxxopts::Options parser("bus", "");
   std::vector<std::string_view> names;
   for_each_option(verb, [&](const Option& option) {

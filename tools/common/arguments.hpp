@@ -28,6 +28,8 @@ class Arguments {
   Arguments(const Verb& verb, std::span<const char* const> words);
 
   [[nodiscard]] const Verb& verb() const noexcept { return *verb_; }
+  /// The whole command line behind the verb, as it was given.
+  [[nodiscard]] const std::vector<std::string>& words() const noexcept { return words_; }
   [[nodiscard]] const std::vector<std::string>& positional() const noexcept { return positional_; }
   /// The first argument.
   [[nodiscard]] const std::string& address() const { return positional_.at(0); }
@@ -60,6 +62,7 @@ class Arguments {
   }
 
   const Verb* verb_;
+  std::vector<std::string> words_;
   std::vector<std::string> positional_;
   std::map<std::string, Value, std::less<>> values_;
   std::map<std::string, bool, std::less<>> given_;

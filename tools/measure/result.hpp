@@ -42,12 +42,12 @@ enum class Family : unsigned char { ours, floor, peer };
 struct Conditions {
   Measure measure = Measure::latency;
   LoadModel load_model = LoadModel::closed;
-  std::string arrival;       // open: "constant", "poisson", "burst", "trace"; else empty
-  double rate = 0;           // open: messages a second that are due; 0: none
-  std::uint64_t size = 64;   // bytes of a message; with a trace the largest
-  std::string wait;          // "spin", "hybrid", "block", or what a floor or peer does: "spins", "sleeps"
-  std::string touch = "all"; // what the receiver reads of a payload: "none", "first", "all"
-  bool copy = false;         // the receiver copies the payload as well
+  std::string arrival;        // open: "constant", "poisson", "burst", "trace"; else empty
+  double rate = 0;            // open: messages a second that are due; 0: none
+  std::uint64_t size = 64;    // bytes of a message; with a trace the largest
+  std::string wait;           // "spin", "hybrid", "block", or what a floor or peer does: "spins", "sleeps"
+  std::string touch = "all";  // what the receiver reads of a payload: "none", "first", "all"
+  bool copy = false;          // the receiver copies the payload as well
   bool loan = false;
   std::uint64_t batch = 1;
   std::uint64_t producers = 1;
@@ -70,8 +70,8 @@ struct Worst {
 };
 
 struct Repetition {
-  std::uint64_t block = 0;     // of the plan: each block has every row once
-  std::uint64_t position = 0;  // in its block
+  std::uint64_t block = 0;           // of the plan: each block has every row once
+  std::uint64_t position = 0;        // in its block
   std::vector<std::string> invalid;  // why it does not count; empty: it does
   std::vector<std::string> warnings;
 
@@ -81,7 +81,8 @@ struct Repetition {
   std::uint64_t lost = 0, duplicates = 0, reordered = 0, damaged = 0;
   double achieved_rate = 0;  // messages a second
 
-  // Latency rows. closed: "rtt". open: "response" (from when it was due), "service" (from when it was sent), "send_lag".
+  // Latency rows. closed: "rtt". open: "response" (from when it was due), "service" (from when it was sent),
+  // "send_lag".
   std::map<std::string, Histogram> histograms;
   double cost = 0;  // cost rows: nanoseconds of one
 
@@ -107,24 +108,25 @@ struct Verdict {
 
 /// Derived from the valid repetitions. A figure that cannot be given is absent.
 struct Summary {
-  // "p50" "p90" "p99" "p99.9" "p99.99" "max": of the main histogram; "send_lag_p99"; "rate"; "bytes_per_second"; "cost";
-  // "cpu" "voluntary_switches" "involuntary_switches" "page_faults"
+  // "p50" "p90" "p99" "p99.9" "p99.99" "max": of the main histogram; "send_lag_p99"; "rate"; "bytes_per_second";
+  // "cost"; "cpu" "voluntary_switches" "involuntary_switches" "page_faults"
   std::map<std::string, Figure> figures;
   std::optional<Verdict> floor;     // against the row's own floor
   std::optional<Verdict> baseline;  // against the comparison's baseline
 };
 
 struct Row {
-  std::string id;       // unique in a result and the same in the next one: "latency/shm/64/hybrid"
-  std::string name;     // what a table calls it: "shm", "raw unix", "ZeroMQ ipc"
+  std::string id;    // unique in a result and the same in the next one: "latency/shm/64/hybrid"
+  std::string name;  // what a table calls it: "shm", "raw unix", "ZeroMQ ipc"
   Family family = Family::ours;
   std::string address;  // ours; else empty
   std::string library;  // peers: name and version
   Conditions conditions;
-  std::optional<double> copies;             // of the payload from the caller's buffer to what the receiver reads; known, not measured
-  std::optional<double> syscalls, yields;   // a message, over all roles; counted in a run of its own under ptrace(2)
-  std::string floor;                        // the id of the row that is this one's limit; empty: none
-  std::vector<std::string> invalid;         // why the whole row does not count
+  std::optional<double>
+      copies;  // of the payload from the caller's buffer to what the receiver reads; known, not measured
+  std::optional<double> syscalls, yields;  // a message, over all roles; counted in a run of its own under ptrace(2)
+  std::string floor;                       // the id of the row that is this one's limit; empty: none
+  std::vector<std::string> invalid;        // why the whole row does not count
   std::vector<std::string> warnings;
   std::vector<Repetition> repetitions;
   Summary summary;
@@ -136,7 +138,7 @@ struct Result {
   std::string started;  // ISO 8601, UTC
   double seconds = 0;
   std::uint64_t seed = 0;
-  std::string baseline;  // id of a row, or empty
+  std::string baseline;                         // id of a row, or empty
   std::vector<std::vector<std::string>> order;  // ids as they ran, block by block
   std::vector<std::string> invalid, warnings;   // of the whole
   /// What the machine and the build are: groups of keys and texts or numbers (as text), in order. See environment.hpp.

@@ -6,7 +6,8 @@
 namespace bus::tools {
 
 std::span<const Verb* const> verbs() noexcept {
-  static const std::array<const Verb*, 4> table{&send_verb(), &recv_verb(), &echo_verb(), &ping_verb()};
+  static const std::array table{&send_verb(),       &recv_verb(),    &echo_verb(),   &ping_verb(),   &latency_verb(),
+                                &throughput_verb(), &compare_verb(), &doctor_verb(), &report_verb(), &diff_verb()};
   return table;
 }
 

@@ -13,5 +13,11 @@ namespace bus::tools {
 [[nodiscard]] const Verb& recv_verb() noexcept;
 [[nodiscard]] const Verb& echo_verb() noexcept;
 [[nodiscard]] const Verb& ping_verb() noexcept;
+[[nodiscard]] const Verb& latency_verb() noexcept;
+[[nodiscard]] const Verb& throughput_verb() noexcept;
+[[nodiscard]] const Verb& compare_verb() noexcept;
+[[nodiscard]] const Verb& doctor_verb() noexcept;
+[[nodiscard]] const Verb& report_verb() noexcept;
+[[nodiscard]] const Verb& diff_verb() noexcept;
 
 }  // namespace bus::tools

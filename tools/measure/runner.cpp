@@ -1,0 +1,293 @@
+// tools/measure/runner.cpp: starting roles, the meeting, and putting findings together.
+#include "tools/measure/runner.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <vector>
+
+#include "bus/core/errc.hpp"
+#include "bus/core/listener.hpp"
+#include "tools/measure/control.hpp"
+#include "tools/measure/crossings.hpp"
+#include "tools/measure/loops.hpp"
+#include "tools/measure/role.hpp"
+
+extern char** environ;
+
+namespace bus::tools::measure {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kMeetWithin = 15s;
+constexpr auto kOverrun = 20s;  // behind the time that the work should take
+constexpr auto kEndWithin = 5s;
+constexpr auto kUntilStart = 3ms;  // for all roles to be asleep before the start
+
+/// A role's process. Killed when it is still there at the end.
+class RoleProcess {
+ public:
+  RoleProcess(const Job& job, std::span<const os::Fd> resources) : control_(start(resources)) {
+    control_.say(to_json(job));
+  }
+  ~RoleProcess() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  RoleProcess(const RoleProcess&) = delete;
+  RoleProcess& operator=(const RoleProcess&) = delete;
+
+  [[nodiscard]] Control& control() noexcept { return control_; }
+
+  /// Lets it end by itself: it has endpoints to take away.
+  void end() {
+    control_.say("end");
+    try {
+      static_cast<void>(control_.hear(in(kEndWithin)));
+    } catch (const Error&) {
+      // It has closed its end, which is what was waited for.
+      while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+      }
+      pid_ = 0;
+    }
+  }
+
+ private:
+  Control start(std::span<const os::Fd> resources) {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) fail();
+    os::Fd ours(pair[0]), theirs(pair[1]);
+    // Descriptors that are in the way of those that the role expects are moved first.
+    const int free_from = kControlFd + 1 + static_cast<int>(resources.size()) + 1;
+    std::vector<os::Fd> moved;
+    const auto move = [&](int fd) {
+      moved.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, free_from));
+      if (!moved.back()) fail();
+    };
+    move(theirs.get());
+    for (const os::Fd& fd : resources) move(fd.get());
+    ::posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    for (std::size_t i = 0; i < moved.size(); ++i) {
+      ::posix_spawn_file_actions_adddup2(&actions, moved[i].get(), kControlFd + static_cast<int>(i));
+    }
+    ::posix_spawn_file_actions_addclose(&actions, kControlFd + static_cast<int>(moved.size()));
+    std::array<char*, 3> arguments{const_cast<char*>("bus"), const_cast<char*>(kRoleWord), nullptr};
+    const int error = ::posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, arguments.data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) {
+      pid_ = 0;
+      throw Error({error, std::system_category()}, "cannot start a process of the measurement");
+    }
+    return Control(std::move(ours));
+  }
+  [[noreturn]] static void fail() { throw Error(last_system_error(), "cannot start a process of the measurement"); }
+
+  pid_t pid_ = 0;
+  Control control_;
+};
+
+/// Hears what a role says; a signal to us, or the deadline, ends that.
+std::string hear(RoleProcess& role, Deadline deadline, Signals& signals, const char* what) {
+  if (!signals.wait_for(role.control().fd(), POLLIN, deadline)) {
+    if (signals.stopped()) throw Error(Errc::closed, "stopped");
+    throw Error(Errc::timed_out, std::string("a process did not ") + what);
+  }
+  auto text = role.control().hear(deadline);
+  if (!text) throw Error(Errc::timed_out, std::string("a process did not ") + what);
+  return *text;
+}
+
+struct Ends {
+  Findings near, far;
+};
+
+void add(Findings& to, const Findings& more) {
+  if (to.failure.empty()) to.failure = more.failure;
+  to.sent += more.sent;
+  to.messages += more.messages;
+  to.cpu_ns += more.cpu_ns;
+  to.voluntary_switches += more.voluntary_switches;
+  to.involuntary_switches += more.involuntary_switches;
+  to.page_faults += more.page_faults;
+  to.damaged += more.damaged;
+  to.clock_back += more.clock_back;
+}
+
+Ends run_roles(const Task& task, Signals& signals) {
+  const Resources resources = make_resources(task.job);
+  Job job = task.job;
+  std::vector<std::unique_ptr<RoleProcess>> roles;
+  const bool has_far = !task.one_process && task.peer.empty() && task.job.load_model != LoadModel::none;
+  const Deadline met = in(kMeetWithin);
+  std::string address = task.peer;
+  if (task.one_process) {
+    job.role = Role::both;
+    job.cpu = task.near_cpu;
+    roles.push_back(std::make_unique<RoleProcess>(job, std::span<const os::Fd>()));
+  } else {
+    if (has_far) {
+      job.role = Role::far;
+      job.cpu = task.far_cpu;
+      roles.push_back(std::make_unique<RoleProcess>(job, resources.far));
+    }
+    job.role = Role::near;
+    job.cpu = task.near_cpu;
+    for (job.index = 0; job.index < job.producers; ++job.index) {
+      roles.push_back(std::make_unique<RoleProcess>(job, resources.near));
+    }
+    if (has_far) address = hear(*roles[0], met, signals, "open its end in time");
+    for (std::size_t i = has_far ? 1 : 0; i < roles.size(); ++i) roles[i]->control().say(address);
+  }
+
+  // Whoever fails before the start says its findings instead of "ready".
+  Ends ends;
+  const auto early = [](const std::string& text) { return text != "ready" ? findings_from_json(text).failure : ""; };
+  for (auto& role : roles) {
+    const std::string failure = early(hear(*role, met, signals, "get ready in time"));
+    if (!failure.empty()) throw Error(Errc::refused, failure);
+  }
+  const std::string start =
+      std::to_string(monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(kUntilStart).count()));
+  for (auto& role : roles) role->control().say(start);
+
+  const Deadline over = in(std::chrono::nanoseconds(job.warm_up_ns + job.timed_ns) + kOverrun);
+  const auto findings = [&](RoleProcess& role) {
+    return findings_from_json(hear(role, over, signals, "finish: a message was lost, or the machine is far too slow"));
+  };
+  if (task.one_process) {
+    ends.near = findings(*roles[0]);
+    ends.far = findings(*roles[0]);
+  } else {
+    // The near ends first: when one fails, the far end waits for ever.
+    for (std::size_t i = has_far ? 1 : 0; i < roles.size(); ++i) {
+      Findings found = findings(*roles[i]);
+      if (!found.failure.empty()) throw Error(Errc::refused, found.failure);
+      if (i == (has_far ? 1 : 0)) {
+        ends.near = std::move(found);
+      } else {
+        add(ends.near, found);
+      }
+    }
+    if (has_far) ends.far = findings(*roles[0]);
+  }
+  for (auto& role : roles) role->end();
+  return ends;
+}
+
+void judge(const Job& job, const Ends& ends, bool has_far, Repetition& made) {
+  const auto invalid = [&made](const std::string& why) { made.invalid.push_back(why); };
+  for (const Findings* found : {&ends.near, &ends.far}) {
+    if (!found->failure.empty()) invalid(found->failure);
+    for (const std::string& warning : found->warnings) {
+      if (std::find(made.warnings.begin(), made.warnings.end(), warning) == made.warnings.end()) {
+        made.warnings.push_back(warning);
+      }
+    }
+  }
+  const std::uint64_t clock_back = ends.near.clock_back + ends.far.clock_back;
+  if (clock_back > 0) invalid("the clock went back " + std::to_string(clock_back) + " times");
+  if (made.damaged > 0) invalid(std::to_string(made.damaged) + " damaged");
+  if (made.lost > 0) invalid(std::to_string(made.lost) + " lost");
+  if (made.duplicates > 0) invalid(std::to_string(made.duplicates) + " came twice");
+  if (made.reordered > 0) invalid(std::to_string(made.reordered) + " out of order");
+  if (job.load_model == LoadModel::open && has_far) {
+    const double target = static_cast<double>(ends.near.offered);
+    if (static_cast<double>(made.messages) < 0.99 * target) {
+      invalid("only " + std::to_string(made.messages) + " of " + std::to_string(ends.near.offered) +
+              " messages that were due");
+    }
+    if (const auto lag = made.histograms.find("send_lag"); lag != made.histograms.end() && lag->second.count() > 0) {
+      const double period =
+          job.arrivals.kind == Arrivals::Kind::trace || job.arrivals.rate <= 0 ? 0 : 1e9 / job.arrivals.rate;
+      const auto p99 = static_cast<double>(lag->second.quantile(0.99));
+      // What is due together leaves one after the other: the period of a burst is that of its first messages.
+      const double allowed =
+          job.arrivals.kind == Arrivals::Kind::burst ? period * static_cast<double>(job.arrivals.burst) : period;
+      if (allowed > 0 && p99 > allowed) invalid("the sender was late: p99 of its lag is above the period");
+    }
+  }
+  if (job.load_model == LoadModel::none) return;
+  if (job.load_model != LoadModel::flood) {
+    const Histogram* const histogram = main_histogram(made);
+    if (histogram == nullptr || histogram->count() < kFewSamples) invalid("too few samples");
+  } else if (made.messages == 0) {
+    invalid("nothing arrived in the timed part");
+  }
+}
+
+/// Roles that were killed have left their endpoint: the next listener on it takes that away, and then itself.
+void sweep(const Task& task) noexcept {
+  if (task.job.crossing != "bus" || !task.peer.empty() || task.one_process) return;
+  try {
+    const Listener listener = listen(task.job.address);
+  } catch (const Error&) {
+    // Nothing can be done about it here; bus doctor finds what is left.
+  }
+}
+
+}  // namespace
+
+std::string fresh_name() {
+  static std::atomic<unsigned> next{0};
+  return "measure-" + std::to_string(::getpid()) + "-" + std::to_string(next++);
+}
+
+Repetition run_repetition(const Task& task, Signals& signals) {
+  Repetition made;
+  Ends ends;
+  try {
+    ends = run_roles(task, signals);
+  } catch (const Error& error) {
+    sweep(task);
+    if (signals.stopped()) throw Stopped();
+    made.invalid.push_back(error.what());
+    return made;
+  }
+  const bool has_far = task.peer.empty() && task.job.load_model != LoadModel::none;
+  const Job& job = task.job;
+  // The near end measures round trips; in all else the far end sees what arrives.
+  Findings& measured = job.load_model == LoadModel::closed || !has_far ? ends.near : ends.far;
+  made.messages = measured.messages;
+  made.bytes = measured.bytes;
+  made.seconds = measured.seconds;
+  made.achieved_rate = measured.seconds > 0 ? static_cast<double>(measured.messages) / measured.seconds : 0;
+  if (job.load_model == LoadModel::open && job.timed_ns > 0) {
+    made.achieved_rate = static_cast<double>(measured.messages) * 1e9 / static_cast<double>(job.timed_ns);
+  }
+  made.damaged = ends.near.damaged + ends.far.damaged;
+  made.duplicates = ends.near.duplicates + ends.far.duplicates;
+  made.reordered = ends.near.reordered + ends.far.reordered;
+  const std::uint64_t arrived = has_far ? ends.far.received : measured.received;
+  made.lost = ends.near.sent > arrived ? ends.near.sent - arrived : 0;
+  made.histograms = std::move(measured.histograms);
+  if (const auto lag = ends.near.histograms.find("send_lag"); lag != ends.near.histograms.end()) {
+    made.histograms["send_lag"] = std::move(lag->second);
+  }
+  made.timeline = std::move(measured.timeline);
+  made.worst = std::move(measured.worst);
+  if (made.messages > 0) {
+    const auto each = [&](double sum) { return sum / static_cast<double>(made.messages); };
+    made.cpu = each(ends.near.cpu_ns + ends.far.cpu_ns);
+    made.voluntary_switches = each(static_cast<double>(ends.near.voluntary_switches + ends.far.voluntary_switches));
+    made.involuntary_switches =
+        each(static_cast<double>(ends.near.involuntary_switches + ends.far.involuntary_switches));
+    made.page_faults = each(static_cast<double>(ends.near.page_faults + ends.far.page_faults));
+  }
+  made.cost = ends.near.cost;
+  judge(job, ends, has_far, made);
+  return made;
+}
+
+}  // namespace bus::tools::measure
