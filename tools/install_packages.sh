@@ -11,6 +11,8 @@ packages=(
   libcxxopts-dev         # command line
   libspdlog-dev          # logging, with fmt
   nlohmann-json3-dev     # JSON output
+  nodejs npm             # the charts of the HTML report; without them it is left out
+  libzmq3-dev libnng-dev # peers in comparisons; without them they are left out
   catch2                 # the tests, which every preset configures
 )
 test_packages=(
@@ -19,7 +21,6 @@ test_packages=(
   binutils pkgconf                  # the test of the installed tree: readelf, pkg-config
   python3 python3-jsonschema        # what holds a document against its JSON Schema
   netcat-openbsd procps             # programs that know nothing of ipcbus and are talked to; pgrep, ps
-  nodejs npm                        # the charts of the HTML report; what drives the browser
   chromium                          # the browser that opens the HTML report
 )
 # What another source may have installed under another name; Debian's package would be in conflict with that one.

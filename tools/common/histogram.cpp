@@ -26,11 +26,7 @@ void Histogram::add(std::uint64_t ns, std::uint64_t count) {
 void Histogram::merge(const Histogram& other) {
   if (other.count_ == 0) return;
   if (dense_.size() == 0) expand();
-  if (other.dense_.size() != 0) {
-    dense_ += other.dense_;
-  } else {
-    for (const auto& [index, count] : other.compact_) dense_[index] += count;
-  }
+  other.for_each_bucket([this](int index, std::uint64_t count) { dense_[index] += count; });
   count_ += other.count_;
   least_ = std::min(least_, other.least_);
   greatest_ = std::max(greatest_, other.greatest_);

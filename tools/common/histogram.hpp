@@ -32,7 +32,6 @@ class ThreeDigitAxis {
   // What Boost.Histogram asks of an axis.
   [[nodiscard]] int size() const noexcept { return buckets_; }
   [[nodiscard]] int index(std::uint64_t ns) const noexcept { return index_of(ns); }
-  [[nodiscard]] std::uint64_t value(int index) const noexcept { return least_of(index); }
   [[nodiscard]] static constexpr bool inclusive() noexcept { return true; }
   [[nodiscard]] static constexpr auto options() noexcept { return boost::histogram::axis::option::none_t{}; }
   bool operator==(const ThreeDigitAxis&) const noexcept = default;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <string_view>
+#include <utility>
 #endif
 
 namespace bus::tools::measure {
@@ -41,6 +43,16 @@ std::optional<std::string> cpuid_hypervisor() {
   std::memcpy(name.data() + 8, &r.d, 4);
   std::string text(name.data());
   const bool printable = std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  // As people call them. Source: Linux, arch/x86/kernel/cpu/hypervisor.c and the drivers behind it.
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kNames{{{"KVMKVMKVM", "KVM"},
+                                                                                        {"Microsoft Hv", "Hyper-V"},
+                                                                                        {"VMwareVMware", "VMware"},
+                                                                                        {"XenVMMXenVMM", "Xen"},
+                                                                                        {"TCGTCGTCGTCG", "QEMU"},
+                                                                                        {"bhyve bhyve ", "bhyve"}}};
+  for (const auto& [told, known] : kNames) {
+    if (text == told) return std::string(known);
+  }
   return text.empty() || !printable ? "a hypervisor without a name" : text;
 }
 

@@ -7,7 +7,7 @@
 
 namespace bus::tools::measure {
 
-/// The hypervisor's own name, "KVMKVMKVM", "Microsoft Hv", "VMwareVMware", as CPUID leaf 0x40000000 has it; "none" on
+/// The hypervisor's name as people have it, "KVM", "Hyper-V", else as CPUID leaf 0x40000000 has it; "none" on
 /// bare metal. None on other CPUs than x86. Source: CPUID.1:ECX[31] is reserved for hypervisors (AMD64 manual vol. 3,
 /// appendix E); the leaf: the kernel's arch/x86/include/asm/hypervisor.h.
 [[nodiscard]] std::optional<std::string> cpuid_hypervisor();

@@ -22,6 +22,7 @@
 #include "tools/measure/ends/udp_end.hpp"
 #include "tools/measure/loops.hpp"
 #include "tools/measure/runner.hpp"
+#include "tools/measure/trace.hpp"
 #if defined(BUS_HAS_ZMQ)
 #include "tools/measure/ends/zmq_end.hpp"
 #endif
@@ -169,7 +170,9 @@ void run_end(End& end, const Job& job, Meeting& meeting) {
   Work work{job, SampleClock(job.clock), 0};
   work.start = meeting.await_start();
   sleep_until_start(work.start);
+  if (job.trace && job.role == Role::near) CallCounter::mark();
   run_loop(end, work, body, found);
+  if (job.trace && job.role == Role::near) CallCounter::mark();
   meeting.report(std::move(found));
 }
 

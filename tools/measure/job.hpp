@@ -46,7 +46,7 @@ struct Job {
   std::optional<int> cpu;
   SampleClock::Scale clock;
   std::uint64_t delay_ns = 0;  // added to each round trip or message, to see what a comparison can tell apart
-  bool trace = false;          // to be traced: stops before the timed part
+  bool trace = false;          // system calls are counted: marks the timed part
   bool echoes = false;         // open: the far end is an echo, and the answers are what is timed
 };
 

@@ -431,7 +431,7 @@ Result result_at(const At& at) {
   result.warnings = at["warnings"].texts();
   at["order"].for_each_element([&](const At& block) { result.order.push_back(block.texts()); });
   at["environment"].for_each_member([&](const std::string& name, const At& group) {
-    auto& [_, keys] = result.environment.emplace_back(name, std::vector<std::pair<std::string, std::string>>());
+    auto& keys = result.environment.emplace_back(name, std::vector<std::pair<std::string, std::string>>()).second;
     group.for_each_member([&keys](const std::string& key, const At& value) { keys.emplace_back(key, value.text()); });
   });
   std::set<std::string> ids;

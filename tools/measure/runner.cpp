@@ -20,6 +20,7 @@
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/loops.hpp"
 #include "tools/measure/role.hpp"
+#include "tools/measure/trace.hpp"
 
 extern char** environ;
 
@@ -30,6 +31,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kMeetWithin = 15s;
 constexpr auto kOverrun = 20s;  // behind the time that the work should take
+constexpr std::uint64_t kTracedBytes = std::uint64_t{8} << 20;
+constexpr auto kTracing = 10s;
 constexpr auto kEndWithin = 5s;
 constexpr auto kUntilStart = 3ms;  // for all roles to be asleep before the start
 
@@ -49,6 +52,7 @@ class RoleProcess {
   RoleProcess& operator=(const RoleProcess&) = delete;
 
   [[nodiscard]] Control& control() noexcept { return control_; }
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
 
   /// Lets it end by itself: it has endpoints to take away.
   void end() {
@@ -125,7 +129,8 @@ void add(Findings& to, const Findings& more) {
   to.clock_back += more.clock_back;
 }
 
-Ends run_roles(const Task& task, Signals& signals) {
+/// With a counter the roles are traced from the start on.
+Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullptr) {
   const Resources resources = make_resources(task.job);
   Job job = task.job;
   std::vector<std::unique_ptr<RoleProcess>> roles;
@@ -158,9 +163,14 @@ Ends run_roles(const Task& task, Signals& signals) {
     const std::string failure = early(hear(*role, met, signals, "get ready in time"));
     if (!failure.empty()) throw Error(Errc::refused, failure);
   }
+  if (counter != nullptr) {
+    for (auto& role : roles) counter->attach(role->pid());
+  }
   const std::string start =
       std::to_string(monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(kUntilStart).count()));
   for (auto& role : roles) role->control().say(start);
+  if (counter != nullptr && !counter->run(2 * job.producers, in(kTracing)))
+    throw Error(Errc::timed_out, "tracing took too long");
 
   const Deadline over = in(std::chrono::nanoseconds(job.warm_up_ns + job.timed_ns) + kOverrun);
   const auto findings = [&](RoleProcess& role) {
@@ -242,6 +252,29 @@ void sweep(const Task& task) noexcept {
 std::string fresh_name() {
   static std::atomic<unsigned> next{0};
   return "measure-" + std::to_string(::getpid()) + "-" + std::to_string(next++);
+}
+
+std::optional<CallsPerMessage> count_calls(const Task& task, Signals& signals) {
+  Task traced = task;
+  Job& job = traced.job;
+  job.trace = true;
+  job.warm_up_ns = 0;
+  job.timed_ns = 1'000'000'000;
+  job.most_messages =
+      std::clamp<std::uint64_t>(kTracedBytes / job.size, 50, job.load_model == LoadModel::flood ? 5000 : 300);
+  job.delay_ns = 0;
+  try {
+    CallCounter counter;
+    const Ends ends = run_roles(traced, signals, &counter);
+    const auto sent = static_cast<double>(ends.near.sent);
+    if (sent == 0) return {};
+    return CallsPerMessage{static_cast<double>(counter.counts().calls) / sent,
+                           static_cast<double>(counter.counts().yields) / sent};
+  } catch (const Error&) {
+    sweep(task);
+    if (signals.stopped()) throw Stopped();
+    return {};
+  }
 }
 
 Repetition run_repetition(const Task& task, Signals& signals) {

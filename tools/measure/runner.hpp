@@ -29,6 +29,13 @@ struct Stopped : std::exception {
 /// closed). Throws Error when processes cannot be started at all.
 [[nodiscard]] Repetition run_repetition(const Task&, Signals&);
 
+/// The system calls of one message, over all roles: counted in a run of its own, of which nothing else is used.
+struct CallsPerMessage {
+  double calls = 0, yields = 0;
+};
+/// None when it does not work (a process that may not be traced). Throws Stopped.
+[[nodiscard]] std::optional<CallsPerMessage> count_calls(const Task&, Signals&);
+
 /// The name that the next repetition's endpoint may have: nobody else uses it.
 [[nodiscard]] std::string fresh_name();
 

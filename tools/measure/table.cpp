@@ -70,7 +70,10 @@ std::string harmless(std::string_view text) {
     // Below a blank, DEL, and in UTF-8 C2 80 to C2 9F, which some terminals take for escapes as well.
     const bool second = i > 0 && static_cast<unsigned char>(result[i - 1]) == 0xC2 && byte >= 0x80 && byte < 0xA0;
     if (byte < 0x20 || byte == 0x7F) result[i] = '?';
-    if (second) result.replace(i - 1, 2, "?"), --i;
+    if (second) {
+      result.replace(i - 1, 2, "?");
+      --i;
+    }
   }
   return result;
 }

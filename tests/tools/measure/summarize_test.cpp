@@ -51,7 +51,7 @@ const Row& row_of(const Result& result, const std::string& id) {
 
 TEST_CASE("a quantile is the median over repetitions of each one's, with an interval", "[measure]") {
   std::vector<Repetition> repetitions;
-  for (const std::uint64_t step : {3, 1, 2, 5, 4, 6, 7}) repetitions.push_back(staircase(step, 100, step));
+  for (const std::uint64_t step : {3U, 1U, 2U, 5U, 4U, 6U, 7U}) repetitions.push_back(staircase(step, 100, step));
   const Result result = one_row(repetitions);
   const Figure& p50 = figure(result.rows[0], "p50");
   REQUIRE(p50.value == 200);  // 50 * 4
