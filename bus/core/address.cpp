@@ -16,6 +16,8 @@ namespace urls = boost::urls;
 constexpr std::string_view kForm =
     "an address is scheme://host:port or scheme://name, with ?option=value&... behind it";
 
+constexpr std::string_view kPort = "a port is a number from 0 to 65535";
+
 [[noreturn]] void bad(std::string_view text, std::string_view why) {
   std::string message;
   for (const char c : text) message += c >= ' ' && c <= '~' ? c : '?';  // it goes to a terminal
@@ -47,8 +49,10 @@ Address Address::parse(std::string_view text) {
   const auto parsed = urls::parse_uri(urls::string_view(text.data(), text.size()));
   if (!parsed || !parsed->has_authority()) bad(text, kForm);
   const urls::url_view& url = *parsed;
-  // Boost.URL 1.81 takes what follows an IPv6 address without a slash for a path.
-  if (const auto path = url.encoded_path(); !path.empty() && path.front() != '/') bad(text, kForm);
+  // Boost.URL 1.81 takes what follows host and port without a slash for a path.
+  if (const auto path = url.encoded_path(); !path.empty() && path.front() != '/') {
+    bad(text, url.has_port() ? kPort : kForm);
+  }
   if (url.has_userinfo()) bad(text, "user and password have no place in an address");
   if (url.has_fragment()) bad(text, "a fragment (#...) has no place in an address; write %23 for the character");
 
@@ -66,7 +70,7 @@ Address Address::parse(std::string_view text) {
     unsigned number = 0;
     const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
     if (error != std::errc{} || end != port.data() + port.size() || number > 65535) {
-      bad(text, "a port is a number from 0 to 65535");
+      bad(text, kPort);
     }
     address.port_ = static_cast<std::uint16_t>(number);
   }

@@ -17,12 +17,22 @@ using namespace std::chrono_literals;
 
 namespace {
 
-Json result_of(std::vector<std::string> words, int code = 0) {
+/// A result that need not be valid: what a busy machine does to it is not the matter.
+Json any_result_of(std::vector<std::string> words) {
   words.emplace_back("--json");
   const Finished run = run_bus(std::move(words));
   INFO(run.err);
-  REQUIRE(run.status == exited(code));
+  REQUIRE((run.status == exited(0) || run.status == exited(5)));
   return Json::parse(run.out);
+}
+
+Json result_of(std::vector<std::string> words) {
+  const Json result = any_result_of(std::move(words));
+  for (const Json& row : result.at("rows")) {
+    INFO(row.at("id") << ": " << row.at("invalid").dump());
+    REQUIRE(row.at("valid") == true);
+  }
+  return result;
 }
 
 /// The processes that a measurement has started: this many at least, in the order in which they were started.
@@ -162,7 +172,7 @@ TEST_CASE("a comparison runs every row once in each block, in an order that its 
   const std::vector<std::string> words{"compare", "shm",     "unix", "--floors", "ring,pipe", "--peers",
                                        "none",    "--sizes", "64",   "-d",       "3ms",       "--warmup",
                                        "1ms",     "-r",      "6",    "--seed",   "7"};
-  const Json one = result_of(words), two = result_of(words);
+  const Json one = any_result_of(words), two = any_result_of(words);
   REQUIRE(one.at("order") == two.at("order"));
   REQUIRE(one.at("order").size() == 6);
   std::set<std::string> all;
@@ -178,8 +188,8 @@ TEST_CASE("a comparison runs every row once in each block, in an order that its 
 }
 
 TEST_CASE("more spinning processes than CPUs are warned about", "[system][measure]") {
-  const Json result = result_of({"throughput", "shm://", "-d", "5ms", "--warmup", "1ms", "-r", "1", "-w", "spin",
-                                 "--producers", std::to_string(std::thread::hardware_concurrency())});
+  const Json result = any_result_of({"throughput", "shm://", "-d", "5ms", "--warmup", "1ms", "-r", "1", "-w", "spin",
+                                     "--producers", std::to_string(std::thread::hardware_concurrency())});
   REQUIRE(result.at("warnings").dump().find("processes that spin share") != std::string::npos);
 }
 

@@ -1,9 +1,6 @@
-// transports/udp/channel.cpp: receiving and closing; sending is in channel_send.cpp.
+// transports/udp/channel.cpp: taking datagrams in and handing messages out. Sending is in channel_send.cpp, waiting in
+// channel_wait.cpp, the end in channel_close.cpp.
 #include "transports/udp/channel.hpp"
-
-#include <poll.h>
-#include <sys/epoll.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
 
@@ -16,16 +13,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kMostPumps = 512;  // receives in one call, so that junk cannot hold it for ever
-
 constexpr auto kPingLocal = 40ms;  // a death is noticed within 100 ms
 constexpr auto kPingRemote = 1s;   // keeps the ways open
-constexpr auto kWelcome = 20ms;    // between repeats
-constexpr auto kFirstEnd = 10ms;
-constexpr auto kLastEnd = 100ms;
 constexpr std::uint64_t kUnwindowedBatch = std::uint64_t{256} << 10;
 constexpr std::size_t kRepeats = 8;
-constexpr int kEnds = 3;  // copies at once: a single loss delays nothing
 
 }  // namespace
 
@@ -86,8 +77,6 @@ Peer BusChannel::peer() const {
   peer.instance = terms_.peer_instance;
   return peer;
 }
-
-// ---- taking in ----
 
 BusChannel::Pumped BusChannel::pump() noexcept {
   const std::span<std::byte> room = intake_.room();
@@ -214,47 +203,6 @@ void BusChannel::ack_if_worthwhile() noexcept {
   if (news > 0 && static_cast<std::uint64_t>(news) >= terms_.window_here / 4) send_ack();
 }
 
-bool BusChannel::ping_if_due(Clock::time_point now) noexcept {
-  if (now < next_ping_) return false;
-  const bool heard = heard_.load(std::memory_order_relaxed);
-  next_ping_ = now + (heard ? ping_every_ : std::chrono::nanoseconds(kWelcome));
-  Datagram room;
-  control_sent(send_one(fd_.get(), heard ? make_control({.kind = Kind::ping, .session = terms_.session}, room)
-                                         : make_welcome(terms_.session, welcome_, room)));
-  if (timer_) {
-    ::itimerspec when{};
-    const auto at = std::chrono::duration_cast<std::chrono::nanoseconds>(next_ping_.time_since_epoch());
-    when.it_value.tv_sec = static_cast<time_t>(at / 1s);
-    when.it_value.tv_nsec = static_cast<long>((at % 1s).count());
-    static_cast<void>(::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr));  // valid, so it succeeds
-  }
-  return true;
-}
-
-bool BusChannel::is_over() const noexcept {
-  return corrupt_.load(std::memory_order_relaxed) || finished_ || dead_.load(std::memory_order_relaxed) ||
-         inbound_.ended();
-}
-
-// Someone else than the thread that waits has taken something in: tell it.
-void BusChannel::wake_others(bool receiver) noexcept {
-  if (!receiver && (receive_armed_ || readable_) && (!inbound_.empty() || is_over())) show_readable(true);
-  if (sender_news_ && send_armed_) os::signal_event(send_event_.get());
-  sender_news_ = false;
-}
-
-void BusChannel::show_readable(bool readable) noexcept {
-  if (readable == receive_signalled_) return;
-  receive_signalled_ = readable;
-  if (readable) {
-    os::signal_event(receive_event_.get());
-  } else {
-    os::clear_event(receive_event_.get());
-  }
-}
-
-// ---- handing out ----
-
 // Moves messages to the receiver's thread, which hands them out without the lock.
 void BusChannel::refill() noexcept {
   const std::uint64_t enough = terms_.window_here != 0 ? terms_.window_here / 16 : kUnwindowedBatch;
@@ -320,179 +268,6 @@ Result<Message> BusChannel::try_receive() noexcept {
   wake_others(true);
   flush_gathered();
   return Errc::would_block;
-}
-
-// The peer has closed, and all that it sent has been handed out or dropped: the counts are final.
-void BusChannel::finish() noexcept {
-  finished_ = true;
-  {
-    const std::lock_guard lock(send_mutex_);
-    stopped_ = true;
-    // It takes nothing more. What can still leave lets it see what it was that it did not take.
-    static_cast<void>(out_.flush(acked_.load(std::memory_order_relaxed)));
-    out_.discard();
-    note_held();
-  }
-  ledger_.peer_accepted(inbound_.accepted());
-  ledger_.peer_settled(peer_counts_.received, peer_counts_.dropped, Reason::closed);
-  for (int i = 0; i < kEnds && !settled_; ++i) send_settled();  // an answer wants no answer
-}
-
-void BusChannel::send_settled() noexcept {
-  Header header;
-  {
-    const std::lock_guard lock(send_mutex_);
-    header = out_.mark(Kind::settled);
-  }
-  Datagram room;
-  const Counts counts{.received = delivered_, .dropped = ledger_.dropped_total()};
-  control_sent(send_one(fd_.get(), make_counts(header, counts, room)));
-}
-
-// ---- waiting ----
-
-bool BusChannel::arm(Ready ready, WaitSet& set) noexcept {
-  const Lock lock(receive_mutex_);
-  const Clock::time_point now = Clock::now();
-  set.add(fd_.get(), POLLIN);
-  switch (ready) {
-    case Ready::receive: {
-      if (!inbound_.empty() || is_over()) return true;
-      if (ping_if_due(now)) return true;
-      receive_armed_ = true;
-      set.add(receive_event_.get(), POLLIN);
-      set.at_most(next_ping_ - now);
-      return false;
-    }
-    case Ready::send: {
-      pump_all(kMostPumps);
-      wake_others(false);
-      if (is_over()) return true;
-      const std::lock_guard send_lock(send_mutex_);
-      if (refusal_ == Outbound::Outcome::no_buffer) {
-        set.add(fd_.get(), POLLOUT);
-      } else if (out_.could_go_on(acked_.load(std::memory_order_relaxed))) {
-        return true;
-      }
-      if (probe_if_due(now) && dead_.load(std::memory_order_relaxed)) return true;
-      send_armed_ = true;  // also behind a probe: it may have reached a peer that dies before it answers
-      set.add(send_event_.get(), POLLIN);
-      set.at_most(next_probe_ - now);
-      return false;
-    }
-    case Ready::close: {
-      const std::lock_guard send_lock(send_mutex_);
-      if (!end_sent_ && refusal_ == Outbound::Outcome::no_buffer) set.add(fd_.get(), POLLOUT);
-      if (!end_sent_) static_cast<void>(probe_if_due(now));
-      set.at_most((end_sent_ ? next_end_ : next_probe_) - now);
-      return false;
-    }
-  }
-  return true;
-}
-
-void BusChannel::disarm(Ready ready) noexcept {
-  const Lock lock(receive_mutex_);
-  if (ready == Ready::receive) {
-    receive_armed_ = false;
-    if (!readable_) show_readable(false);
-  } else if (ready == Ready::send) {
-    send_armed_ = false;
-    os::clear_event(send_event_.get());
-  }
-}
-
-int BusChannel::readable_fd() {
-  const Lock lock(receive_mutex_);
-  if (readable_) return readable_.get();
-  os::Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
-  if (!timer) throw Error(last_system_error(), "readable_fd: cannot make a timer");
-  os::Fd epoll = os::make_epoll();
-  for (const int fd : {fd_.get(), receive_event_.get(), timer.get()}) {
-    if (!os::epoll_set(epoll.get(), fd, EPOLLIN, 0)) throw Error(last_system_error(), "readable_fd: cannot use epoll");
-  }
-  readable_ = std::move(epoll);
-  timer_ = std::move(timer);
-  next_ping_ = Clock::time_point{};
-  static_cast<void>(ping_if_due(Clock::now()));  // sets the timer
-  show_readable(batch_at_ < batch_size_ || !inbound_.empty() || is_over());
-  return readable_.get();
-}
-
-// ---- closing ----
-
-void BusChannel::drop_batch() noexcept {
-  const std::size_t rest = batch_size_ - batch_at_;
-  if (rest > 0) {
-    ledger_.dropped[static_cast<std::size_t>(Reason::closed)].add(rest);
-    delivered_ -= rest;
-  }
-  while (batch_at_ < batch_size_) batch_[batch_at_++].chunk->release(nullptr);
-  batch_open_ = false;
-}
-
-std::error_code BusChannel::try_close(bool confirm) noexcept {
-  if (is_forked()) return {};  // the channel is the parent's, who goes on with it
-  const Lock lock(receive_mutex_);
-  if (!closing_.exchange(true, std::memory_order_relaxed)) {
-    drop_batch();
-    pump_all(kMostPumps);
-    inbound_.settle();  // what was lost before this end closed
-    inbound_.refuse(Reason::closed);
-  }
-  const Clock::time_point now = Clock::now();
-  for (;;) {
-    // In this order: what a peer said before it left is read after its absence was noticed.
-    const bool dead = dead_.load(std::memory_order_relaxed);
-    pump_all(kMostPumps);
-    if (corrupt_.load(std::memory_order_relaxed)) return {};
-    if (inbound_.ended()) {
-      // The peer has closed too, or has answered: what it sent and is not here will not come.
-      inbound_.settle();
-      if (!finished_) finish();
-      return {};
-    }
-    if (dead) return Errc::peer_died;
-    const std::error_code outcome = say_end(confirm, now);
-    if (!dead_.load(std::memory_order_relaxed)) return outcome;
-  }
-}
-
-// Everything that is held, then our end, which is repeated until it is answered.
-std::error_code BusChannel::say_end(bool confirm, Clock::time_point now) noexcept {
-  if (!end_sent_) {
-    const std::lock_guard send_lock(send_mutex_);
-    stopped_ = true;
-    refusal_ = out_.flush(acked_.load(std::memory_order_relaxed));
-    note_held();
-    if (refusal_ == Outbound::Outcome::nobody) dead_.store(true, std::memory_order_relaxed);
-    if (refusal_ != Outbound::Outcome::done) return Errc::would_block;
-  }
-  if (!end_sent_ || (confirm && now >= next_end_)) {
-    end_interval_ = end_sent_ ? std::min<Clock::duration>(end_interval_ * 2, kLastEnd) : Clock::duration(kFirstEnd);
-    next_end_ = now + end_interval_;
-    for (int i = 0; i < (end_sent_ ? 1 : kEnds); ++i) {
-      if (const auto error = send_end(); error == Errc::would_block && !end_sent_) {
-        refusal_ = Outbound::Outcome::no_buffer;
-        return error;
-      }
-      end_sent_ = true;
-    }
-  }
-  return confirm ? make_error_code(Errc::would_block) : std::error_code{};
-}
-
-std::error_code BusChannel::send_end() noexcept {
-  Header header;
-  {
-    const std::lock_guard lock(send_mutex_);
-    header = out_.mark(Kind::end);
-  }
-  Datagram room;
-  const Counts counts{.received = delivered_, .dropped = ledger_.dropped_total()};
-  const std::error_code error = send_one(fd_.get(), make_counts(header, counts, room));
-  control_sent(error);
-  return error;
 }
 
 }  // namespace bus::udp

@@ -66,6 +66,7 @@ class BusChannel final : public ChannelImpl, private common::FlusherClient {
  private:
   using Lock = std::unique_lock<std::mutex>;
   static constexpr std::size_t kBatch = 64;
+  static constexpr std::size_t kMostPumps = 512;  // receives in one call, so that junk cannot hold it for ever
 
   // with the receive lock
   enum class Pumped : std::uint8_t { something, nothing };

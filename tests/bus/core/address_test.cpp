@@ -71,6 +71,7 @@ TEST_CASE("what is no address is refused, with the text and the reason", "[addre
       {"tcp://[::1:5000", "scheme://"},
       {"tcp://[::1]5000", "scheme://"},
       {"tcp://127.0.0.1:port", "65535"},
+      {"tcp://127.0.0.1:5x", "65535"},
       {"tcp://127.0.0.1:65536", "65535"},
       {"tcp://127.0.0.1:99999999999999999999", "65535"},
       {"tcp://127.0.0.1:", "port"},
