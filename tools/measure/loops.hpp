@@ -21,6 +21,9 @@ namespace bus::tools::measure {
 /// Fewer samples say nothing: the repetition is invalid.
 inline constexpr std::uint64_t kFewSamples = 100;
 
+/// A warm-up has so many messages, however short it is.
+inline constexpr std::uint64_t kWarmUpMessages = 20;
+
 /// What a loop works with. `start` is an instant of CLOCK_MONOTONIC at which all roles begin.
 struct Work {
   const Job& job;
@@ -101,7 +104,7 @@ void ping(End& end, const Work& work, Body& body, Findings& found) {
   const std::uint64_t warm = work.clock.now() + job.warm_up_ns;
   do {
     whole = round(Phase::warm_up);
-  } while (whole && work.clock.now() < warm);
+  } while (whole && (work.clock.now() < warm || found.sent < kWarmUpMessages));
 
   TimedUsage usage;
   usage.begin();

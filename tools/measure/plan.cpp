@@ -18,6 +18,7 @@
 #include "tools/measure/clock.hpp"
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/environment.hpp"
+#include "tools/measure/sampler.hpp"
 #include "tools/measure/stats.hpp"
 #include "tools/measure/summarize.hpp"
 
@@ -166,6 +167,14 @@ Task with_address(const PlannedRow& planned) {
   return task;
 }
 
+void add_sample_cost(const SampleClock::Scale& clock, Environment& environment) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f", Sampler::cost(SampleClock(clock)));
+  for (auto& [group, keys] : environment) {
+    if (group == "clock") keys.emplace_back("sample_cost_ns", text.data());
+  }
+}
+
 bool spins(const Row& row) { return row.conditions.wait == "spin"; }
 
 void warn_of_cores(Result& result) {
@@ -284,6 +293,7 @@ Result run_plan(const Plan& plan, Signals& signals,
   result.seed = plan.seed;
   result.baseline = plan.baseline;
   result.environment = capture_environment(plan.command, plan.anonymise);
+  if (!plan.rows.empty()) add_sample_cost(plan.rows[0].task.job.clock, result.environment);
   for (const PlannedRow& planned : plan.rows) {
     result.rows.push_back(planned.row);
     if (plan.anonymise) result.rows.back().address = anonymised(planned.row.address);

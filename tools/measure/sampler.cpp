@@ -2,6 +2,7 @@
 #include "tools/measure/sampler.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 
 #include "bus/core/units.hpp"
@@ -69,6 +70,25 @@ void Sampler::note(std::uint64_t at, std::uint64_t duration) noexcept {
   std::pop_heap(worst_.begin(), worst_.end(), less);
   worst_.pop_back();
   threshold_ = worst_.front().duration;
+}
+
+double Sampler::cost(const SampleClock& clock) {
+  constexpr std::uint64_t kSamples = 5000;
+  std::array<double, 21> each{};  // the median of so many runs: the machine may do something else meanwhile
+  Sampler sampler(1'000'000'000);
+  std::uint64_t last = clock.now();
+  sampler.begin(last);
+  for (double& one : each) {
+    const std::uint64_t begin = last = clock.now();
+    for (std::uint64_t i = 0; i < kSamples; ++i) {
+      const std::uint64_t now = clock.now();
+      sampler.add(now, now - last);
+      last = now;
+    }
+    one = static_cast<double>(last - begin) / static_cast<double>(kSamples);
+  }
+  std::nth_element(each.begin(), each.begin() + each.size() / 2, each.end());
+  return each[each.size() / 2];
 }
 
 void Sampler::report(const std::string& name, Findings& findings) const {

@@ -33,6 +33,9 @@ class Sampler {
     histograms_[slice_].add(std::chrono::nanoseconds(static_cast<std::int64_t>(duration)));
   }
 
+  /// What a reading of the clock and add() take together, in nanoseconds: what taking samples adds to each of them.
+  [[nodiscard]] static double cost(const SampleClock& clock);
+
   /// Puts the whole histogram under `name`, the timeline and the worst into the findings.
   void report(const std::string& name, Findings&) const;
 
