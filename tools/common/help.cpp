@@ -100,13 +100,14 @@ std::string overview(std::span<const Verb* const> verbs) {
   text.append(
       "\n"
       "Exit codes: 0 ok, 1 failed, 2 usage or bad address, 3 timed out, 4 no peer or refused, 5 messages lost or\n"
-      "damaged, 130 and 143 ended by SIGINT and SIGTERM, 141 whoever read stdout has gone.\n");
+      "damaged or an invalid measurement, 6 slower than before, 130 and 143 ended by SIGINT and SIGTERM, 141 whoever\n"
+      "read stdout has gone.\n");
   return text;
 }
 
 std::string help_of(const Verb& verb) {
   std::string text("Usage: bus ");
-  text.append(verb.name).append(" ").append(verb.arguments).append(" [OPTIONS]\n\n");
+  text.append(verb.name).append(verb.arguments.empty() ? "" : " ").append(verb.arguments).append(" [OPTIONS]\n\n");
   text.append(verb.description);
   text.append("\nOptions:\n");
   append_options(text, verb.options);
