@@ -90,10 +90,10 @@ std::string overview(std::span<const Verb* const> verbs) {
       "\n"
       "Usage: bus VERB [ARGUMENTS] [OPTIONS]\n"
       "\n";
-  for (const Verb* verb : verbs) append_row(text, "  " + std::string(verb->name), verb->summary, 10);
-  append_row(text, "  help", "explains a verb: bus help VERB", 10);
+  for (const Verb* verb : verbs) append_row(text, "  " + std::string(verb->name), verb->summary, 12);
+  append_row(text, "  help", "explains a verb: bus help VERB", 12);
   append_transports(text);
-  text.append("\nTry, in two terminals:\n");
+  text.append("\nTry (send and recv, echo and ping in two terminals):\n");
   for (const Verb* verb : verbs) {
     if (!verb->examples.empty()) text.append("  ").append(verb->examples.front().command).append("\n");
   }
