@@ -5,7 +5,7 @@
 // Source of the conversion: ns = base_ns + ((ticks - base_ticks) * mult >> 32), as the kernel's clocksource has it.
 #pragma once
 
-#include <time.h>
+#include <ctime>
 
 #include <cstdint>
 #if defined(__x86_64__)

@@ -16,6 +16,7 @@
 #include "bus/core/errc.hpp"
 #include "bus/core/os/local_socket.hpp"
 #include "tools/measure/ends/bus_end.hpp"
+#include "tools/measure/ends/descriptor.hpp"
 #include "tools/measure/ends/queue_end.hpp"
 #include "tools/measure/ends/ring_end.hpp"
 #include "tools/measure/ends/stream_end.hpp"
@@ -100,8 +101,7 @@ Resources tcp_pair() {
   connect_to(near, address_of(listener));
   os::Fd far(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!far) fail("cannot accept");
-  const int on = 1;
-  for (const int fd : {near.get(), far.get()}) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  for (const int fd : {near.get(), far.get()}) set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   add_both_ways(made, std::move(near), std::move(far));
   return made;
 }

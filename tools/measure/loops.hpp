@@ -5,7 +5,7 @@
 // it.
 #pragma once
 
-#include <time.h>
+#include <ctime>
 
 #include <algorithm>
 #include <string>

@@ -3,10 +3,10 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <condition_variable>
 #include <cstdio>

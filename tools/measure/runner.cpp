@@ -3,11 +3,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <csignal>
 
 #include <algorithm>
 #include <array>
@@ -305,9 +305,7 @@ Repetition run_repetition(const Task& task, Signals& signals) {
   const std::uint64_t arrived = has_far ? ends.far.received : measured.received;
   made.lost = ends.near.sent > arrived ? ends.near.sent - arrived : 0;
   made.histograms = std::move(measured.histograms);
-  if (const auto lag = ends.near.histograms.find("send_lag"); lag != ends.near.histograms.end()) {
-    made.histograms["send_lag"] = std::move(lag->second);
-  }
+  if (&measured != &ends.near) made.histograms.merge(ends.near.histograms);  // the sender's lag
   made.timeline = std::move(measured.timeline);
   made.worst = std::move(measured.worst);
   if (made.messages > 0) {

@@ -89,8 +89,10 @@ Schedule::Due Schedule::next() noexcept {
     case Arrivals::Kind::constant:
       // By multiplication: a sum of rounded periods would drift.
       return {static_cast<std::uint64_t>(static_cast<double>(i) * kSecond / how.rate), 0};
-    case Arrivals::Kind::burst:
-      return {static_cast<std::uint64_t>(static_cast<double>(i / how.burst * how.burst) * kSecond / how.rate), 0};
+    case Arrivals::Kind::burst: {
+      const std::uint64_t first = i - i % how.burst;
+      return {static_cast<std::uint64_t>(static_cast<double>(first) * kSecond / how.rate), 0};
+    }
     case Arrivals::Kind::poisson: {
       // Gaps of a Poisson process are exponential. 53 bits give (0, 1].
       const double uniform = (static_cast<double>(random_() >> 11) + 1) * 0x1p-53;

@@ -125,8 +125,8 @@ Result run(const Plan& plan, Signals& signals) {
     if (!terminal) return;
     auto left = whole;
     if (number > 3) left = (Clock::now() - began) / static_cast<long>(number) * static_cast<long>(of - number);
-    std::fprintf(stderr, "\r\033[K%llu of %llu, %s left: %s", static_cast<unsigned long long>(number + 1),
-                 static_cast<unsigned long long>(of), left_text(left).c_str(), row.id.c_str());
+    std::fprintf(stderr, "\r\033[K%s of %s, %s left: %s", std::to_string(number + 1).c_str(),
+                 std::to_string(of).c_str(), left_text(left).c_str(), row.id.c_str());
   };
   const auto clear = [&] {
     if (terminal) std::fputs("\r\033[K", stderr);

@@ -1,7 +1,6 @@
 // tools/measure/ends/stream_end.cpp: read, writev, and poll where a wait sleeps.
 #include "tools/measure/ends/stream_end.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -10,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+
+#include "tools/measure/ends/descriptor.hpp"
 
 namespace bus::tools::measure {
 namespace {
@@ -31,7 +32,7 @@ StreamEnd::StreamEnd(int in, int out, std::size_t most, bool gather, WaitMode wa
       wait_(wait),
       outgoing_(gather ? kPiece : 0),
       incoming_(kPiece + kSize + most) {
-  for (const int fd : {in, out}) ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  for (const int fd : {in, out}) set_nonblocking(fd);
 }
 
 std::string StreamEnd::failure() const {

@@ -1,7 +1,6 @@
 // tools/measure/ends/udp_end.cpp: runs of datagrams and the word that goes back. Source: udp(7), UDP_SEGMENT, UDP_GRO.
 #include "tools/measure/ends/udp_end.hpp"
 
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -12,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <system_error>
+
+#include "tools/measure/ends/descriptor.hpp"
 
 namespace bus::tools::measure {
 namespace {
@@ -35,12 +36,12 @@ UdpEnd::UdpEnd(int fd, std::size_t size, bool gather, bool sends, WaitMode wait)
       outgoing_(run_ * size),
       incoming_(std::size_t{64} << 10),
       size_(size) {
-  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  set_nonblocking(fd);
+  // Beyond the system's limit where that is allowed, else as much as it gives.
   if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kBuffer, sizeof kBuffer) != 0) {
-    ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &kBuffer, sizeof kBuffer);
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, kBuffer);
   }
-  const int on = 1;
-  if (gather) ::setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+  if (gather) set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
 }
 
 std::string UdpEnd::failure() const { return std::system_category().message(error_); }
