@@ -1,4 +1,8 @@
 // tools/main.cpp: the bus program: finds the verb in the table, calls it, and turns every failure into one line.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <new>
@@ -75,7 +79,17 @@ Exit guarded_run(std::span<const char* const> words) {
 }  // namespace
 }  // namespace bus::tools
 
+/// A closed stdin, stdout or stderr must not become the number of the next descriptor that is opened.
+void reserve_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    while (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+      if (::open("/dev/null", O_RDWR) < 0) return;  // takes the lowest number that is free
+    }
+  }
+}
+
 int main(int argc, char** argv) {
+  reserve_standard_descriptors();
   const std::span<const char* const> all(argv, static_cast<std::size_t>(argc));
   if (all.size() == 2 && std::string_view(all[1]) == bus::tools::measure::kRoleWord) {
     return bus::tools::measure::role_main();

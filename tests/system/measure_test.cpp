@@ -243,9 +243,10 @@ TEST_CASE("a process that is kept from its CPU is named as the cause of the wors
 TEST_CASE("an echo that already runs is measured with --peer, closed and open", "[system][measure]") {
   Process echo = start_bus({"echo", fresh_address("tcp")});
   const std::string address = listening(echo);
-  const Json closed = result_of({"latency", address, "--peer", "-d", "30ms", "--warmup", "5ms", "-r", "2"});
+  const Json closed = any_result_of({"latency", address, "--peer", "-d", "30ms", "--warmup", "5ms", "-r", "2"});
   REQUIRE(closed.at("rows")[0].at("repetitions")[0].at("histograms").contains("rtt"));
-  const Json open = result_of({"latency", address, "--peer", "-R", "2k", "-d", "200ms", "--warmup", "10ms", "-r", "1"});
+  const Json open =
+      any_result_of({"latency", address, "--peer", "-R", "2k", "-d", "200ms", "--warmup", "10ms", "-r", "1"});
   const Json& repetition = open.at("rows")[0].at("repetitions")[0];
   REQUIRE(repetition.at("lost") == 0);
   REQUIRE(repetition.at("histograms").at("response").at("count") == 400);
@@ -253,12 +254,14 @@ TEST_CASE("an echo that already runs is measured with --peer, closed and open", 
   REQUIRE(echo.wait() == exited(143));
 }
 
-TEST_CASE("a search ends with a rate that holds", "[system][measure]") {
+TEST_CASE("a search says the highest rate that holds, or that none does", "[system][measure]") {
   const Finished run =
       run_bus({"latency", "shm://", "--slo", "p50<1s,loss=0", "-d", "50ms", "--warmup", "1ms", "-r", "1"});
   INFO(run.err);
   REQUIRE(run.status == exited(0));
-  REQUIRE(run.out.find("the highest rate that holds p50<1s,loss=0: ") != std::string::npos);
+  // Which of the two is the machine's affair.
+  const bool holds = run.out.find("the highest rate that holds p50<1s,loss=0: ") != std::string::npos;
+  REQUIRE((holds || run.out.find("p50<1s,loss=0 does not hold even at ") != std::string::npos));
 }
 
 TEST_CASE("a signal ends a measurement and its processes", "[system][measure]") {
@@ -301,6 +304,11 @@ TEST_CASE("what cannot be measured is said before anything runs", "[system][meas
       {{"latency", "shm://", "--slo", "p99"}, "p99<200us"},
       {{"latency", "shm://", "--pin", "send=x"}, "send=CPU"},
       {{"latency", "shm://", "-r", "0"}, "repetitions"},
+      {{"latency", "shm://", "--pin", "send=1000"}, "may not use CPU 1000"},
+      {{"latency", "shm://", "-R", "2G"}, "at most 1G"},
+      {{"latency", "shm://", "--trace", "/dev/null"}, "no entry"},
+      {{"latency", "tcp://?framing=raw"}, "framing=bus"},
+      {{"latency", "tcp://192.0.2.1:7000"}, "--peer"},
       {{"throughput", "shm://", "--batch", "2", "--loan"}, "batch"},
       {{"throughput", "inproc://", "--producers", "2"}, "processes"},
       {{"compare", "--peers", "carrier-pigeon"}, "known are"},
@@ -316,25 +324,57 @@ TEST_CASE("what cannot be measured is said before anything runs", "[system][meas
   }
 }
 
-TEST_CASE("a comparison tells a slower row, and not one that is the same", "[system][measure]") {
-  // Two rows of one transport that differ in nothing that matters; then one of them loses a fifth of its time.
-  const auto verdict = [](const std::vector<std::string>& more) {
-    std::vector<std::string> words{"compare", "unix",       "unix?capacity=256KiB",
-                                   "--peers", "none",       "--floors",
-                                   "none",    "--baseline", "unix",
-                                   "--sizes", "64",         "-d",
-                                   "30ms",    "--warmup",   "10ms",
-                                   "-r",      "12",         "-w",
-                                   "spin"};
-    words.insert(words.end(), more.begin(), more.end());
-    const Json result = result_of(words);
-    for (const Json& row : result.at("rows")) {
-      if (row.at("name") != "unix" && row.at("conditions").at("measure") == "latency") {
-        return row.at("summary").at("baseline").at("says").get<std::string>();
-      }
-    }
-    return std::string("no row");
-  };
-  // Twice as slow is beyond any noise; finer differences are what stats_test.cpp counts.
-  REQUIRE(verdict({"--handicap", "unix?capacity=256KiB=100us"}) == "slower");
+TEST_CASE("a comparison tells a row that is made slower", "[system][measure]") {
+  // Two rows that differ in nothing else. So much slower is beyond any noise; what finer differences it tells apart is
+  // counted in stats_test.cpp.
+  const Json result = result_of({"compare", "unix", "unix?capacity=256KiB", "--peers", "none", "--floors", "none",
+                                 "--baseline", "unix", "--handicap", "unix?capacity=256KiB=1ms", "--sizes", "64", "-d",
+                                 "100ms", "--warmup", "10ms", "-r", "8"});
+  for (const Json& row : result.at("rows")) {
+    if (row.at("name") == "unix") continue;
+    INFO(row.at("id") << ": " << row.at("summary").at("baseline").dump());
+    REQUIRE(row.at("summary").at("baseline").at("says") == "slower");
+  }
+}
+
+TEST_CASE("an echo that cannot keep up with the rate makes the row invalid, too", "[system][measure]") {
+  Process echo = start_bus({"echo", fresh_address("tcp")});
+  const Json result =
+      any_result_of({"latency", listening(echo), "--peer", "-R", "100M", "-d", "50ms", "--warmup", "0", "-r", "1"});
+  REQUIRE(result.at("valid") == false);
+  echo.kill(SIGTERM);
+  REQUIRE(echo.wait() == exited(143));
+}
+
+TEST_CASE("nobody at a peer's address is said once, with code 4 or 3", "[system][measure]") {
+  const Finished run = run_bus({"latency", fixed_address("tcp"), "--peer", "-d", "10ms"});
+  INFO(run.err);
+  REQUIRE((run.status == exited(4) || run.status == exited(3)));
+  REQUIRE(run.out.empty());
+}
+
+TEST_CASE("a closed stdout does not stop a measurement", "[system][measure]") {
+  const Finished run =
+      bus::test::run({"/bin/sh", "-c", "exec \"$0\" latency shm:// -d 5ms --warmup 1ms -r 1 >&-", bus_program()}, "");
+  INFO(run.err);
+  REQUIRE((run.status == exited(0) || run.status == exited(5)));
+}
+
+TEST_CASE("rows that are alike are told apart, and the saved result can be read again", "[system][measure]") {
+  const std::string file = temporary_folder() + "/result.json";
+  const Finished run = run_bus({"compare", "unix", "unix", "--floors", "none", "--peers", "none", "--sizes", "64", "-d",
+                                "5ms", "--warmup", "1ms", "-r", "1", "--save", file});
+  REQUIRE((run.status == exited(0) || run.status == exited(5)));
+  const Finished report = run_bus({"report", file});
+  INFO(report.err);
+  REQUIRE(report.status == exited(0));
+  REQUIRE(report.out.find("unix #2") != std::string::npos);
+}
+
+TEST_CASE("a file that cannot be written is said before anything is measured", "[system][measure]") {
+  for (const char* option : {"--save", "--html"}) {
+    const Finished run = run_bus({"latency", "shm://", "-d", "30s", option, "/nowhere/file"});
+    REQUIRE(run.status == exited(1));
+    REQUIRE(run.err.find("cannot write /nowhere/file") != std::string::npos);
+  }
 }

@@ -294,6 +294,12 @@ std::string peer_address(std::string_view id) {
   return fresh_name();
 }
 
+void sweep_peer(const Job& job) noexcept {
+  if (job.crossing == "boost-queue") QueueEnd::remove(job.address);
+  constexpr std::string_view kIpc = "ipc://";
+  if (job.address.starts_with(kIpc)) ::unlink(job.address.c_str() + kIpc.size());
+}
+
 std::vector<std::string> missing_peers() {
   std::vector<std::string> missing;
   if (find_crossing("zmq-ipc") == nullptr) missing.emplace_back("ZeroMQ (libzmq3-dev)");

@@ -33,6 +33,8 @@ struct Crossing {
 [[nodiscard]] std::string library_of(std::string_view id);
 /// Where the far end of a peer shall be in the next repetition, in that library's words.
 [[nodiscard]] std::string peer_address(std::string_view id);
+/// Takes away what killed ends of a peer have left. What is not there is no failure.
+void sweep_peer(const Job&) noexcept;
 /// Peers that this program was not built with, with the package that each needs.
 [[nodiscard]] std::vector<std::string> missing_peers();
 

@@ -68,6 +68,7 @@ std::string to_json(const Job& job) {
       {"trace", job.trace},
       {"echoes", job.echoes}};
   if (job.cpu) json["cpu"] = *job.cpu;
+  if (job.far_cpu) json["far_cpu"] = *job.far_cpu;
   return json.dump();
 }
 
@@ -102,6 +103,7 @@ Job job_from_json(std::string_view text) {
   job.trace = json.at("trace");
   job.echoes = json.at("echoes");
   if (json.contains("cpu")) job.cpu = json.at("cpu").get<int>();
+  if (json.contains("far_cpu")) job.far_cpu = json.at("far_cpu").get<int>();
   return job;
 }
 

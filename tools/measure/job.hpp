@@ -44,6 +44,7 @@ struct Job {
   std::uint64_t most_messages = 0;  // ends the timed part earlier; 0: it does not
   std::uint64_t seed = 1;
   std::optional<int> cpu;
+  std::optional<int> far_cpu;  // Role::both: of the far thread
   SampleClock::Scale clock;
   std::uint64_t delay_ns = 0;  // added to each round trip or message, to see what a comparison can tell apart
   bool trace = false;          // system calls are counted: marks the timed part

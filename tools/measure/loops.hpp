@@ -47,22 +47,52 @@ class TimedUsage {
   Usage before_;
 };
 
-/// Counts what arrives from one sender.
+/// Counts what arrives from one sender. Of the newest 64 it knows which were there, so that late and twice can be told.
 class SequenceCheck {
  public:
   void take(std::uint64_t sequence, Findings& findings) noexcept {
     if (sequence == next_) [[likely]] {
+      seen_ = seen_ << 1 | 1;
       ++next_;
-    } else if (sequence > next_) {
-      next_ = sequence + 1;  // what is missing shows in the sum of received messages
-    } else {
-      // Behind the newest: late, or there a second time. A window of 64 tells which.
-      ++findings.reordered;
+      return;
     }
+    if (sequence > next_) {  // what is missing shows in the sum of received messages
+      const std::uint64_t ahead = sequence - next_ + 1;
+      seen_ = (ahead < 64 ? seen_ << ahead : 0) | 1;
+      next_ = sequence + 1;
+      return;
+    }
+    const std::uint64_t age = next_ - 1 - sequence;
+    const std::uint64_t bit = age < 64 ? std::uint64_t{1} << age : 0;
+    ++(age >= 64 || (seen_ & bit) == 0 ? findings.reordered : findings.duplicates);
+    seen_ |= bit;
   }
 
  private:
   std::uint64_t next_ = 0;
+  std::uint64_t seen_ = 0;  // bit i: message next_ - 1 - i
+};
+
+/// The rate of what arrives, slice by slice.
+class RateSlices {
+ public:
+  RateSlices(std::uint64_t timed_ns, std::uint64_t size)
+      : slice_ns_(std::max<std::uint64_t>(timed_ns / Sampler::kSlices, 1'000'000)), mask_(size >= 4096 ? 0 : 255) {}
+
+  void begin(std::uint64_t now) noexcept { begin_ = last_ = now; }
+  void count(std::uint64_t messages, const SampleClock& clock, Findings& findings) {
+    if ((messages & mask_) != 0) return;
+    const std::uint64_t now = clock.now();
+    if (now - last_ < slice_ns_ || findings.timeline.size() >= 4 * Sampler::kSlices) return;
+    findings.timeline.push_back({static_cast<double>(last_ - begin_) / 1e9, static_cast<double>(now - last_) / 1e9,
+                                 messages - counted_, 0, 0, 0});
+    counted_ = messages;
+    last_ = now;
+  }
+
+ private:
+  const std::uint64_t slice_ns_, mask_;
+  std::uint64_t begin_ = 0, last_ = 0, counted_ = 0;
 };
 
 inline void sleep_until_start(std::uint64_t start) noexcept {
@@ -78,6 +108,12 @@ inline void lose(const SampleClock& clock, std::uint64_t delay) noexcept {
   }
 }
 
+/// Reads a message as the job says. False: it is not what was sent.
+inline bool read_message(std::span<const std::byte> bytes, std::uint64_t sequence, const Job& job,
+                         Body& body) noexcept {
+  return job.copy ? body.copy_and_read(bytes, sequence, job.touch) : body.read(bytes, sequence, job.touch);
+}
+
 // ---- closed: ping-pong ----
 
 template <class End>
@@ -87,15 +123,15 @@ void ping(End& end, const Work& work, Body& body, Findings& found) {
   Sampler sampler(job.timed_ns, job.wait == "spin");
   const auto round = [&](Phase phase) {
     stamp(message.data(), {found.sent, phase});
+    body.mark(message, found.sent);
     View view;
     if (!end.send(message)) return false;
     ++found.sent;
     if (!end.receive(view)) return false;
     lose(work.clock, job.delay_ns);
     ++found.received;
-    const bool sound = view.bytes.size() == message.size() &&
-                       (job.copy ? body.copy_and_read(view.bytes, job.touch) : body.read(view.bytes, job.touch));
-    if (!sound || (job.touch != Touch::none && read_stamp(view.bytes.data()).sequence != found.sent - 1)) {
+    if (view.bytes.size() != message.size() || !read_message(view.bytes, found.sent - 1, job, body) ||
+        (job.touch != Touch::none && read_stamp(view.bytes.data()).sequence != found.sent - 1)) {
       ++found.damaged;
     }
     return true;
@@ -142,8 +178,13 @@ void echo(End& end, const Work& work, Body& body, Findings& found) {
   while (phase != Phase::end) {
     if (!end.receive(view)) break;
     ++found.received;
-    if (!(job.copy ? body.copy_and_read(view.bytes, job.touch) : body.read(view.bytes, job.touch))) ++found.damaged;
-    const Phase now = read_stamp(view.bytes.data()).phase;
+    if (view.bytes.size() < kCountHeader) {
+      ++found.damaged;
+      break;
+    }
+    const Stamp what = read_stamp(view.bytes.data());
+    if (!read_message(view.bytes, what.sequence, job, body)) ++found.damaged;
+    const Phase now = what.phase;
     if (now == Phase::timed && phase == Phase::warm_up) usage.begin();
     if (now == Phase::end && phase == Phase::timed) usage.end(found);
     if (now != phase) phase = now;
@@ -160,7 +201,7 @@ void echo(End& end, const Work& work, Body& body, Findings& found) {
 template <class End>
 class Sender {
  public:
-  Sender(End& end, const Job& job, Body& body) : end_(end), job_(job), message_(body.message(job.size)) {
+  Sender(End& end, const Job& job, Body& body) : end_(end), job_(job), body_(body), message_(body.message(job.size)) {
     if (job.batch > 1) {
       copies_.resize(job.batch);
       for (auto& copy : copies_) {
@@ -174,24 +215,30 @@ class Sender {
     if constexpr (End::kLoans) {
       if (job_.loan) {
         return end_.send_in_place(job_.size, [&](std::span<std::byte> room) {
-          if (job_.touch == Touch::all) std::memcpy(room.data(), message_.data(), message_.size());
-          stamp(room.data(), {sent++, phase});
+          std::memcpy(room.data(), message_.data(), message_.size());
+          write(room, phase, sent++);
         });
       }
     }
     if constexpr (End::kBatches) {
       if (job_.batch > 1 && phase != Phase::end) {
-        for (auto& copy : copies_) stamp(copy.data(), {sent++, phase});
+        for (auto& copy : copies_) write(copy, phase, sent++);
         return end_.send_batch(spans_);
       }
     }
-    stamp(message_.data(), {sent++, phase});
+    write(message_, phase, sent++);
     return end_.send(message_);
   }
 
  private:
+  void write(std::span<std::byte> message, Phase phase, std::uint64_t sequence) noexcept {
+    stamp(message.data(), {sequence, phase});
+    body_.mark(message, sequence);
+  }
+
   End& end_;
   const Job& job_;
+  Body& body_;
   std::span<std::byte> message_;
   std::vector<std::vector<std::byte>> copies_;
   std::vector<std::span<const std::byte>> spans_;
@@ -235,6 +282,8 @@ void sink(End& end, const Work& work, Body& body, Findings& found) {
   TimedUsage usage;
   std::uint64_t begin = 0;
   bool counting = false;
+  RateSlices slices(job.timed_ns, job.size);
+  found.timeline.reserve(4 * Sampler::kSlices);
   View view;
   while (sending > 0) {
     if (!end.receive(view)) {
@@ -243,12 +292,17 @@ void sink(End& end, const Work& work, Body& body, Findings& found) {
     }
     ++found.received;
     const auto size = view.bytes.size();
-    if (!(job.copy ? body.copy_and_read(view.bytes, job.touch) : body.read(view.bytes, job.touch))) ++found.damaged;
+    if (size < kCountHeader) {
+      ++found.damaged;
+      continue;
+    }
     const Stamp what = read_stamp(view.bytes.data());
+    if (!read_message(view.bytes, what.sequence, job, body)) ++found.damaged;
     checks[view.from].take(what.sequence, found);
     if (what.phase == Phase::timed && counting) [[likely]] {
       ++found.messages;
       found.bytes += size;
+      slices.count(found.messages, work.clock, found);
       continue;
     }
     Phase& phase = phases[view.from];
@@ -256,6 +310,7 @@ void sink(End& end, const Work& work, Body& body, Findings& found) {
       counting = true;
       usage.begin();
       begin = work.clock.now();
+      slices.begin(begin);
     }
     if (what.phase == Phase::end) {
       if (counting) {
@@ -293,7 +348,12 @@ void offer(End& end, const Work& work, Body& body, Findings& found) {
     }
     if (counts) ++found.offered;
     now = work.clock.now();
-    if (now >= stop) continue;  // the backlog will not be sent any more: what was due is counted, and missing
+    if (now >= stop && job.arrivals.kind != Arrivals::Kind::trace) {
+      // The backlog will not be sent any more: what is due is counted, and missing.
+      found.offered += static_cast<std::uint64_t>(static_cast<double>(stop - at) * job.arrivals.rate / 1e9);
+      break;
+    }
+    if (now >= stop) continue;
     for (Spinner spinner(WaitMode::spin); now < at; now = work.clock.now()) {
       if (at - now > 100'000) {
         sleep_until_start(at - 60'000);  // a wake takes some 10 us, and up to 50 more by the timer's slack
@@ -305,6 +365,7 @@ void offer(End& end, const Work& work, Body& body, Findings& found) {
     stamp(message.data(), {found.sent, counts ? Phase::timed : Phase::warm_up});
     store_word(message.data() + 8, at);
     store_word(message.data() + 16, now);
+    body.mark(message, found.sent);
     whole = end.send(message);
     ++found.sent;
     if (!counts) continue;
@@ -315,6 +376,7 @@ void offer(End& end, const Work& work, Body& body, Findings& found) {
   found.seconds = static_cast<double>(job.timed_ns) / 1e9;
   const auto message = body.message(std::max<std::uint64_t>(job.size, kTimeHeader));
   stamp(message.data(), {found.sent, Phase::end});
+  body.mark(message, found.sent);
   if (whole) whole = end.send(message) && end.flush();
   ++found.sent;
   if (!whole) found.failure = end.failure();
@@ -338,9 +400,13 @@ void take_open(End& end, const Work& work, Body& body, Findings& found) {
       break;
     }
     ++found.received;
-    if (!(job.copy ? body.copy_and_read(view.bytes, job.touch) : body.read(view.bytes, job.touch))) ++found.damaged;
-    const std::uint64_t now = work.clock.now();
+    if (view.bytes.size() < kTimeHeader) {
+      ++found.damaged;
+      continue;
+    }
     const Stamp what = read_stamp(view.bytes.data());
+    if (!read_message(view.bytes, what.sequence, job, body)) ++found.damaged;
+    const std::uint64_t now = work.clock.now();
     check.take(what.sequence, found);
     if (what.phase == Phase::end) break;
     if (what.phase != Phase::timed) continue;

@@ -39,7 +39,9 @@ std::string id_of(const Row& row, std::string_view who) {
   id.append("/").append(format_size(c.size));
   if (!c.wait.empty()) id.append("/").append(c.wait);
   if (c.load_model == LoadModel::open) {
-    id.append("/").append(c.arrival).append("-").append(std::to_string(static_cast<std::uint64_t>(c.rate)));
+    std::array<char, 32> rate{};
+    std::snprintf(rate.data(), rate.size(), "-%.12g", c.rate);
+    id.append("/").append(c.arrival).append(rate.data());
   }
   if (c.batch > 1) id.append("/batch-").append(std::to_string(c.batch));
   if (c.loan) id.append("/loan");
@@ -188,6 +190,17 @@ void warn_of_cores(Result& result) {
   }
 }
 
+/// Rows that are alike are told apart by a number.
+void number_rows(Plan& plan) {
+  std::map<std::string, int> seen;
+  for (PlannedRow& planned : plan.rows) {
+    const int number = ++seen[planned.row.id];
+    if (number == 1) continue;
+    planned.row.id += "#" + std::to_string(number);
+    planned.row.name += " #" + std::to_string(number);
+  }
+}
+
 }  // namespace
 
 PlannedRow plan_own(const std::string& address, const RowOptions& options) {
@@ -196,6 +209,17 @@ PlannedRow plan_own(const std::string& address, const RowOptions& options) {
   row.conditions = options.conditions;
   const Address parsed = parse_whole(address);
   if (const auto wait = parsed.option("wait")) row.conditions.wait = *wait;
+  if (const auto framing = parsed.option("framing"); framing && *framing != "bus") {
+    throw Error(Errc::bad_address, "measure " + address + ": framing=" + std::string(*framing) +
+                                       ": messages are measured that both ends count, which needs framing=bus");
+  }
+  const std::string& host = parsed.host();
+  const bool here = host == "x" || host == "localhost" || host == "::1" || host.starts_with("127.");
+  if ((parsed.scheme() == "tcp" || parsed.scheme() == "udp") && !here && options.peer.empty()) {
+    throw Error(Errc::bad_address, "measure " + address +
+                                       ": both ends are started on this host; for another start bus echo " +
+                                       "there, and bus latency ADDRESS --peer here");
+  }
   row.family = Family::ours;
   row.name = parsed.scheme();
   row.address = options.peer.empty() ? address_for(address, row.conditions) : options.peer;
@@ -284,8 +308,10 @@ std::chrono::nanoseconds estimate(const Plan& plan) {
   return sum * plan.repetitions;
 }
 
-Result run_plan(const Plan& plan, Signals& signals,
+Result run_plan(const Plan& asked, Signals& signals,
                 const std::function<void(std::uint64_t, std::uint64_t, const Row&)>& progress) {
+  Plan plan = asked;
+  number_rows(plan);
   Result result;
   result.kind = plan.kind;
   result.command = plan.anonymise ? anonymised_command(plan.command) : plan.command;

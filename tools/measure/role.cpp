@@ -116,17 +116,18 @@ void stay_on(int cpu) {
   }
 }
 
-void prepare(const Job& job, std::vector<std::string>& warnings) {
+void lock_memory(std::vector<std::string>& warnings) {
   // Without a limit for it the kernel refuses; then pages may be taken away under load.
   if (::mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
     warnings.push_back("memory is not locked (" + last_system_error().message() +
                        "): raise the limit with ulimit -l, or run as root");
   }
-  if (job.cpu) stay_on(*job.cpu);
 }
 
-void run_guarded(const Job& job, std::span<const int> fds, Meeting& meeting) {
+/// On `cpu`, which is the calling thread's, and that of those that it makes.
+void run_guarded(const Job& job, std::span<const int> fds, Meeting& meeting, std::optional<int> cpu) {
   try {
+    if (cpu) stay_on(*cpu);
     run_role(job, fds, meeting);
   } catch (const Error& error) {
     Findings found;
@@ -141,11 +142,11 @@ void run_both(Job job, const std::vector<std::string>& warnings, Control& contro
   job.role = Role::far;
   std::jthread thread([&both, job] {
     MeetingOfThreads::Side side(both, false);
-    run_guarded(job, {}, side);
+    run_guarded(job, {}, side, job.far_cpu);
   });
   job.role = Role::near;
   MeetingOfThreads::Side side(both, true);
-  run_guarded(job, {}, side);
+  run_guarded(job, {}, side, job.cpu);
   thread.join();
   auto [near, far] = both.found();
   near.warnings = warnings;
@@ -157,11 +158,11 @@ void run_both(Job job, const std::vector<std::string>& warnings, Control& contro
 void run(Control& control) {
   const Job job = job_from_json(*control.hear());
   MeetingByControl meeting(control);
-  prepare(job, meeting.warnings);
+  lock_memory(meeting.warnings);
   if (job.role == Role::both) return run_both(job, meeting.warnings, control);
   std::vector<int> fds;
   for (int fd = kControlFd + 1; ::fcntl(fd, F_GETFD) != -1; ++fd) fds.push_back(fd);
-  run_guarded(job, fds, meeting);
+  run_guarded(job, fds, meeting, job.cpu);
 }
 
 }  // namespace

@@ -129,20 +129,33 @@ void add(Findings& to, const Findings& more) {
   to.clock_back += more.clock_back;
 }
 
-/// With a counter the roles are traced from the start on.
-Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullptr) {
+/// What a role says before the start: a failure is said in its findings, which begin with a brace as no address does.
+std::string hear_early(RoleProcess& role, Deadline deadline, Signals& signals, const char* what) {
+  std::string text = hear(role, deadline, signals, what);
+  if (text.starts_with('{')) throw Error(Errc::refused, findings_from_json(text).failure);
+  return text;
+}
+
+struct Started {
+  std::vector<std::unique_ptr<RoleProcess>> roles;
+  bool has_far = false;  // the first of them
+};
+
+/// Starts all roles and lets them meet. What a floor needs stays open in the roles alone, so that a death is seen.
+Started start_roles(const Task& task, Signals& signals) {
+  Started started;
+  auto& roles = started.roles;
   const Resources resources = make_resources(task.job);
   Job job = task.job;
-  std::vector<std::unique_ptr<RoleProcess>> roles;
-  const bool has_far = !task.one_process && task.peer.empty() && task.job.load_model != LoadModel::none;
+  started.has_far = !task.one_process && task.peer.empty() && job.load_model != LoadModel::none;
   const Deadline met = in(kMeetWithin);
-  std::string address = task.peer;
   if (task.one_process) {
     job.role = Role::both;
     job.cpu = task.near_cpu;
+    job.far_cpu = task.far_cpu;
     roles.push_back(std::make_unique<RoleProcess>(job, std::span<const os::Fd>()));
   } else {
-    if (has_far) {
+    if (started.has_far) {
       job.role = Role::far;
       job.cpu = task.far_cpu;
       roles.push_back(std::make_unique<RoleProcess>(job, resources.far));
@@ -152,51 +165,74 @@ Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullpt
     for (job.index = 0; job.index < job.producers; ++job.index) {
       roles.push_back(std::make_unique<RoleProcess>(job, resources.near));
     }
-    if (has_far) address = hear(*roles[0], met, signals, "open its end in time");
-    for (std::size_t i = has_far ? 1 : 0; i < roles.size(); ++i) roles[i]->control().say(address);
+    const std::string address =
+        started.has_far ? hear_early(*roles[0], met, signals, "open its end in time") : task.peer;
+    for (std::size_t i = started.has_far ? 1 : 0; i < roles.size(); ++i) roles[i]->control().say(address);
   }
+  for (auto& role : roles) static_cast<void>(hear_early(*role, met, signals, "get ready in time"));
+  return started;
+}
 
-  // Whoever fails before the start says its findings instead of "ready".
-  Ends ends;
-  const auto early = [](const std::string& text) { return text != "ready" ? findings_from_json(text).failure : ""; };
-  for (auto& role : roles) {
-    const std::string failure = early(hear(*role, met, signals, "get ready in time"));
-    if (!failure.empty()) throw Error(Errc::refused, failure);
+/// The findings of all roles, whoever is first. One that fails or dies ends it: the others might wait for it for ever.
+std::vector<Findings> hear_findings(const Started& started, Deadline deadline, Signals& signals) {
+  const std::size_t count = started.roles.size();
+  std::vector<Findings> found(count);
+  std::vector<bool> heard(count, false);
+  for (std::size_t left = count; left > 0;) {
+    std::vector<pollfd> fds{{signals.fd(), POLLIN, 0}};
+    for (std::size_t i = 0; i < count; ++i) {
+      fds.push_back({heard[i] ? -1 : started.roles[i]->control().fd(), POLLIN, 0});
+    }
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(std::clamp<long long>(wait, 0, 1 << 30)));
+    if (ready < 0 && errno == EINTR) continue;
+    if (signals.stopped()) throw Stopped();
+    if (ready == 0) {
+      throw Error(Errc::timed_out, "a process did not finish: a message was lost, or the machine is far too slow");
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      if (heard[i] || fds[i + 1].revents == 0) continue;
+      found[i] = findings_from_json(hear(*started.roles[i], deadline, signals, "say what it found"));
+      if (!found[i].failure.empty()) throw Error(Errc::refused, found[i].failure);
+      heard[i] = true;
+      --left;
+    }
   }
+  return found;
+}
+
+/// With a counter the roles are traced from the start on.
+Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullptr) {
+  const Started started = start_roles(task, signals);
+  const Job& job = task.job;
   if (counter != nullptr) {
-    for (auto& role : roles) counter->attach(role->pid());
+    for (const auto& role : started.roles) counter->attach(role->pid());
   }
   const std::string start =
       std::to_string(monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(kUntilStart).count()));
-  for (auto& role : roles) role->control().say(start);
-  if (counter != nullptr && !counter->run(2 * job.producers, in(kTracing)))
+  for (const auto& role : started.roles) role->control().say(start);
+  if (counter != nullptr && !counter->run(2 * job.producers, in(kTracing))) {
     throw Error(Errc::timed_out, "tracing took too long");
-
-  const Deadline over = in(std::chrono::nanoseconds(job.warm_up_ns + job.timed_ns) + kOverrun);
-  const auto findings = [&](RoleProcess& role) {
-    return findings_from_json(hear(role, over, signals, "finish: a message was lost, or the machine is far too slow"));
-  };
-  if (task.one_process) {
-    ends.near = findings(*roles[0]);
-    ends.far = findings(*roles[0]);
-  } else {
-    // The near ends first: when one fails, the far end waits for ever.
-    for (std::size_t i = has_far ? 1 : 0; i < roles.size(); ++i) {
-      Findings found = findings(*roles[i]);
-      if (!found.failure.empty()) throw Error(Errc::refused, found.failure);
-      if (i == (has_far ? 1 : 0)) {
-        ends.near = std::move(found);
-      } else {
-        add(ends.near, found);
-      }
-    }
-    if (has_far) ends.far = findings(*roles[0]);
   }
-  for (auto& role : roles) role->end();
+  // A closed loop that is slow goes on for ten times as long.
+  const std::uint64_t timed = job.timed_ns * (job.load_model == LoadModel::closed ? 10 : 1);
+  const Deadline over = in(std::chrono::nanoseconds(job.warm_up_ns + timed) + kOverrun);
+  std::vector<Findings> found = hear_findings(started, over, signals);
+  Ends ends;
+  if (task.one_process) {
+    ends.near = std::move(found[0]);
+    ends.far = findings_from_json(hear(*started.roles[0], over, signals, "say what it found"));
+  } else {
+    const std::size_t first = started.has_far ? 1 : 0;
+    ends.near = std::move(found[first]);
+    for (std::size_t i = first + 1; i < found.size(); ++i) add(ends.near, found[i]);
+    if (started.has_far) ends.far = std::move(found[0]);
+  }
+  for (const auto& role : started.roles) role->end();
   return ends;
 }
 
-void judge(const Job& job, const Ends& ends, bool has_far, Repetition& made) {
+void judge(const Job& job, const Ends& ends, Repetition& made) {
   const auto invalid = [&made](const std::string& why) { made.invalid.push_back(why); };
   for (const Findings* found : {&ends.near, &ends.far}) {
     if (!found->failure.empty()) invalid(found->failure);
@@ -212,7 +248,7 @@ void judge(const Job& job, const Ends& ends, bool has_far, Repetition& made) {
   if (made.lost > 0) invalid(std::to_string(made.lost) + " lost");
   if (made.duplicates > 0) invalid(std::to_string(made.duplicates) + " came twice");
   if (made.reordered > 0) invalid(std::to_string(made.reordered) + " out of order");
-  if (job.load_model == LoadModel::open && has_far) {
+  if (job.load_model == LoadModel::open) {
     const double target = static_cast<double>(ends.near.offered);
     if (static_cast<double>(made.messages) < 0.99 * target) {
       invalid("only " + std::to_string(made.messages) + " of " + std::to_string(ends.near.offered) +
@@ -239,9 +275,11 @@ void judge(const Job& job, const Ends& ends, bool has_far, Repetition& made) {
 
 /// Roles that were killed have left their endpoint: the next listener on it takes that away, and then itself.
 void sweep(const Task& task) noexcept {
-  if (task.job.crossing != "bus" || !task.peer.empty() || task.one_process) return;
+  const Job& job = task.job;
+  if (!task.peer.empty() || task.one_process) return;
+  if (job.crossing != "bus") return sweep_peer(job);
   try {
-    const Listener listener = listen(task.job.address);
+    const Listener listener = listen(job.address);
   } catch (const Error&) {
     // Nothing can be done about it here; bus doctor finds what is left.
   }
@@ -297,7 +335,8 @@ Repetition run_repetition(const Task& task, Signals& signals) {
   made.seconds = measured.seconds;
   made.achieved_rate = measured.seconds > 0 ? static_cast<double>(measured.messages) / measured.seconds : 0;
   if (job.load_model == LoadModel::open && job.timed_ns > 0) {
-    made.achieved_rate = static_cast<double>(measured.messages) * 1e9 / static_cast<double>(job.timed_ns);
+    made.seconds = static_cast<double>(job.timed_ns) / 1e9;
+    made.achieved_rate = static_cast<double>(measured.messages) / made.seconds;
   }
   made.damaged = ends.near.damaged + ends.far.damaged;
   made.duplicates = ends.near.duplicates + ends.far.duplicates;
@@ -317,7 +356,7 @@ Repetition run_repetition(const Task& task, Signals& signals) {
     made.page_faults = each(static_cast<double>(ends.near.page_faults + ends.far.page_faults));
   }
   made.cost = ends.near.cost;
-  judge(job, ends, has_far, made);
+  judge(job, ends, made);
   return made;
 }
 

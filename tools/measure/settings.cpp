@@ -1,6 +1,8 @@
 // tools/measure/settings.cpp: from options to a plan, and from a result to files.
 #include "tools/measure/settings.hpp"
 
+#include <fcntl.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -9,6 +11,7 @@
 #include <fstream>
 
 #include "bus/core/errc.hpp"
+#include "bus/core/os/fd.hpp"
 #include "bus/core/units.hpp"
 #include "tools/common/log.hpp"
 #include "tools/measure/clock.hpp"
@@ -53,6 +56,11 @@ std::map<std::string, int> pins_of(const Arguments& arguments) {
     if ((role != "send" && role != "receive") || cpu < 0 || cpu >= 1024) {
       fail(arguments, "--pin " + *text + ": it is send=CPU,receive=CPU");
     }
+    cpu_set_t usable;
+    CPU_ZERO(&usable);
+    if (::sched_getaffinity(0, sizeof usable, &usable) == 0 && !CPU_ISSET(static_cast<unsigned>(cpu), &usable)) {
+      fail(arguments, "--pin " + *text + ": this process may not use CPU " + std::to_string(cpu));
+    }
     pins[role] = cpu;
   }
   return pins;
@@ -63,6 +71,15 @@ void write_file(const std::string& path, const std::string& text) {
   file << text;
   file.close();
   if (!file) throw Error(last_system_error(), "cannot write " + path + ": " + last_system_error().message());
+}
+
+void check_writable(const std::string& path) {
+  const os::Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  if (!file) throw Error(last_system_error(), "cannot write " + path + ": " + last_system_error().message());
+}
+
+[[noreturn]] void fail_without_page() {
+  throw Error(Errc::not_supported, "--html: this program was built without npm, so it has no report page");
 }
 
 std::string left_text(std::chrono::nanoseconds left) {
@@ -103,6 +120,11 @@ RowOptions row_options(const Arguments& arguments) {
 
 Plan plan_of(const Arguments& arguments, std::string kind) {
   Plan plan;
+  // What could not be written at the end is said before half an hour of measuring.
+  for (const char* const option : {"save", "html"}) {
+    if (const auto path = arguments.text(option)) check_writable(*path);
+  }
+  if (arguments.given("html") && !html_report({})) fail_without_page();
   plan.command = {"bus", kind};
   for (const std::string& word : arguments.words()) plan.command.push_back(word);
   plan.kind = std::move(kind);
@@ -143,12 +165,7 @@ Result run(const Plan& plan, Signals& signals) {
 
 Exit publish(const Result& result, const Arguments& arguments, Output& output) {
   const std::string json = to_json(result);
-  if (const auto path = arguments.text("save")) write_file(*path, json + "\n");
-  if (const auto path = arguments.text("html")) {
-    const auto page = html_report(std::span(&json, 1));
-    if (!page) throw Error(Errc::not_supported, "--html: this program was built without npm, so it has no report page");
-    write_file(*path, *page);
-  }
+  // The text first: a file that cannot be written does not take it along.
   if (arguments.flag("json")) {
     output.write(json);
     output.write("\n");
@@ -157,6 +174,12 @@ Exit publish(const Result& result, const Arguments& arguments, Output& output) {
     output.write(to_text(result, output.is_terminal() && (no_colour == nullptr || *no_colour == '\0')));
   }
   output.flush();
+  if (const auto path = arguments.text("save")) write_file(*path, json + "\n");
+  if (const auto path = arguments.text("html")) {
+    const auto page = html_report(std::span(&json, 1));
+    if (!page) fail_without_page();
+    write_file(*path, *page);
+  }
   return result.is_valid() ? Exit::ok : Exit::loss;
 }
 

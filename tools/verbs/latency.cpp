@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "bus/core/channel.hpp"
 #include "bus/core/errc.hpp"
 #include "tools/measure/loops.hpp"
 #include "tools/measure/settings.hpp"
@@ -16,6 +17,7 @@
 namespace bus::tools {
 
 using namespace measure;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -49,11 +51,18 @@ std::optional<Arrivals> arrivals_of(const Arguments& arguments) {
     if (arguments.given("arrivals")) throw UsageError("latency: --arrivals is for an open loop: say its --rate");
     return {};
   }
+  if (arguments.rate("rate").value_or(1) > 1e9)
+    throw UsageError("latency: --rate: at most 1G, a message each nanosecond");
   auto arrivals = parse_arrivals(*arguments.text("arrivals"));
   if (!arrivals) throw UsageError("latency: --arrivals: it is constant, poisson, burst or burst:N");
   if (const auto path = arguments.text("trace")) {
     arrivals->kind = Arrivals::Kind::trace;
-    arrivals->trace = parse_trace(read_file(*path));
+    try {
+      arrivals->trace = parse_trace(read_file(*path));
+    } catch (const Error& error) {
+      if (error.code() != Errc::corrupt) throw;
+      throw UsageError("latency: --trace " + *path + ": " + error.what());
+    }
   }
   return arrivals;
 }
@@ -63,6 +72,7 @@ RowOptions open_options(RowOptions options, const Arrivals& arrivals, double rat
   options.arrivals = arrivals;
   c.load_model = LoadModel::open;
   c.arrival = name(arrivals.kind);
+  if (arrivals.kind == Arrivals::Kind::burst) c.arrival += ":" + std::to_string(arrivals.burst);
   c.rate = rate;
   if (arrivals.kind == Arrivals::Kind::trace) {
     c.size = 0;
@@ -126,7 +136,10 @@ Exit measure_latency(const Arguments& arguments, Signals& signals) {
   RowOptions options = row_options(arguments);
   options.conditions.measure = Measure::latency;
   options.conditions.load_model = LoadModel::closed;
-  if (arguments.flag("peer")) options.peer = address;
+  if (arguments.flag("peer")) {
+    options.peer = address;
+    connect(address, in(5s)).close();  // nobody there is said now, and not after each repetition
+  }
   const auto arrivals = arrivals_of(arguments);
   Plan plan = plan_of(arguments, "latency");
   Output output(signals);

@@ -1,6 +1,7 @@
 // tests/tools/measure/payload_test.cpp: what a receiver of a measurement notices.
 #include "tools/measure/payload.hpp"
 
+#include <algorithm>
 #include <array>
 
 #include "tests/support/catch.hpp"
@@ -24,32 +25,51 @@ TEST_CASE("reading every byte finds any one that is wrong", "[measure]") {
     Body sender(size, kCountHeader, 5), receiver(size, kCountHeader, 5);
     const auto message = sender.message(size);
     stamp(message.data(), {77, Phase::timed});
-    REQUIRE(receiver.read(message, Touch::all));
-    REQUIRE(receiver.copy_and_read(message, Touch::all));
+    sender.mark(message, 77);
+    REQUIRE(receiver.read(message, 77, Touch::all));
+    REQUIRE(receiver.copy_and_read(message, 77, Touch::all));
     for (std::size_t at = kCountHeader; at < size; at += 1 + size / 100) {
       message[at] ^= std::byte{0x10};
-      REQUIRE_FALSE(receiver.read(message, Touch::all));
-      REQUIRE_FALSE(receiver.copy_and_read(message, Touch::all));
-      REQUIRE(receiver.read(message, Touch::first));  // it was not asked to look
+      REQUIRE_FALSE(receiver.read(message, 77, Touch::all));
+      REQUIRE_FALSE(receiver.copy_and_read(message, 77, Touch::all));
+      REQUIRE(receiver.read(message, 77, Touch::first));  // it was not asked to look
       message[at] ^= std::byte{0x10};
     }
-    REQUIRE(receiver.read(message, Touch::all));
+    REQUIRE(receiver.read(message, 77, Touch::all));
+  }
+}
+
+TEST_CASE("the body of another message, or of two, is found", "[measure]") {
+  for (const std::size_t size : {16U, 24U, 64U, 4096U, 5000U, 65536U}) {
+    CAPTURE(size);
+    Body one(size, kCountHeader, 5), two(size, kCountHeader, 5), receiver(size, kCountHeader, 5);
+    const auto first = one.message(size), second = two.message(size);
+    one.mark(first, 10);
+    two.mark(second, 11);
+    REQUIRE(receiver.read(first, 10, Touch::all));
+    REQUIRE_FALSE(receiver.read(first, 11, Touch::all));  // stale
+    if (size < 32) continue;
+    std::copy(second.begin() + static_cast<std::ptrdiff_t>(size / 2), second.end(),
+              first.begin() + static_cast<std::ptrdiff_t>(size / 2));
+    REQUIRE_FALSE(receiver.read(first, 10, Touch::all));
+    REQUIRE_FALSE(receiver.read(first, 11, Touch::all));
   }
 }
 
 TEST_CASE("a shorter message of a run is known, too", "[measure]") {
   Body sender(1000, kTimeHeader, 5), receiver(1000, kTimeHeader, 5);
-  for (std::size_t size = kTimeHeader; size <= 1000; size += 61) {
+  for (std::size_t size = 1000; size >= kTimeHeader + 61; size -= 61) {
     const auto message = sender.message(size);
-    REQUIRE(receiver.read(message, Touch::all));
-    if (size <= kTimeHeader) continue;
+    sender.mark(message, size);
+    REQUIRE(receiver.read(message, size, Touch::all));
     message[size - 1] ^= std::byte{1};
-    REQUIRE_FALSE(receiver.read(message, Touch::all));
+    REQUIRE_FALSE(receiver.read(message, size, Touch::all));
     message[size - 1] ^= std::byte{1};
   }
 }
 
 TEST_CASE("bodies of different seeds differ", "[measure]") {
   Body one(64, kCountHeader, 1), two(64, kCountHeader, 2);
-  REQUIRE_FALSE(two.read(one.message(64), Touch::all));
+  one.mark(one.message(64), 3);
+  REQUIRE_FALSE(two.read(one.message(64), 3, Touch::all));
 }

@@ -17,6 +17,11 @@ constexpr std::size_t kMostBytes = std::size_t{4} << 20;
 
 std::size_t depth(std::size_t size) { return std::clamp<std::size_t>(kMostBytes / size, 4, kMostMessages); }
 
+void remove_both(const std::string& up, const std::string& down) noexcept {
+  ipc::message_queue::remove(up.c_str());
+  ipc::message_queue::remove(down.c_str());
+}
+
 }  // namespace
 
 struct QueueEnd::Queues {
@@ -25,9 +30,7 @@ struct QueueEnd::Queues {
   std::optional<ipc::message_queue> in, out;
 
   ~Queues() {
-    if (!owner) return;
-    ipc::message_queue::remove(up.c_str());
-    ipc::message_queue::remove(down.c_str());
+    if (owner) remove_both(up, down);
   }
 };
 
@@ -50,6 +53,8 @@ QueueEnd::QueueEnd(const std::string& name, std::size_t size, bool near, WaitMod
 }
 
 QueueEnd::~QueueEnd() = default;
+
+void QueueEnd::remove(const std::string& name) noexcept { remove_both(name + "-up", name + "-down"); }
 
 std::string QueueEnd::version() {
   return "Boost " + std::to_string(BOOST_VERSION / 100000) + "." + std::to_string(BOOST_VERSION / 100 % 1000);

@@ -27,6 +27,8 @@ class QueueEnd {
   [[nodiscard]] bool receive(View& view) noexcept;
   [[nodiscard]] std::string failure() const { return failure_; }
 
+  /// Removes both queues, if they are there.
+  static void remove(const std::string& name) noexcept;
   [[nodiscard]] static std::string version();
 
  private:

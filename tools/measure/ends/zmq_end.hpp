@@ -1,6 +1,7 @@
 // tools/measure/ends/zmq_end.hpp: ZeroMQ, a PAIR socket at each end, with its defaults. Source: zmq_msg_send(3).
 #pragma once
 
+#include <unistd.h>
 #include <zmq.h>
 
 #include <string>
@@ -22,11 +23,13 @@ class ZmqEnd {
     const int done = near ? zmq_connect(socket_, address.c_str()) : zmq_bind(socket_, address.c_str());
     if (done != 0) throw Error(Errc::refused, "ZeroMQ " + address + ": " + zmq_strerror(zmq_errno()));
     zmq_msg_init(&message_);
+    if (!near && address.starts_with("ipc://")) path_ = address.substr(6);
   }
   ~ZmqEnd() {
     zmq_msg_close(&message_);
     zmq_close(socket_);
     zmq_ctx_term(context_);
+    if (!path_.empty()) ::unlink(path_.c_str());  // ZeroMQ leaves what it has bound to
   }
   ZmqEnd(const ZmqEnd&) = delete;
   ZmqEnd& operator=(const ZmqEnd&) = delete;
@@ -59,6 +62,7 @@ class ZmqEnd {
   void* context_;
   void* socket_;
   zmq_msg_t message_;
+  std::string path_;  // of the far end's socket
 };
 
 }  // namespace bus::tools::measure
