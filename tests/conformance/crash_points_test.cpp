@@ -136,7 +136,7 @@ class Continue {
       return stopped_ || victim_.process().ended();
     }));
     if (!stopped_) return;
-    std::this_thread::sleep_for(5ms);
+    let_pass(5ms);
     victim_.process().kill(SIGCONT);
   }
   Peer& victim_;

@@ -1,11 +1,15 @@
 // tests/support/eventually.hpp: waits on a condition with a deadline, for what has no descriptor to wait on.
 #pragma once
 
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "bus/core/deadline.hpp"
 
@@ -25,6 +29,10 @@ template <class Condition>
   return true;
 }
 
+/// Lets time pass where its length is itself what the test is about: a pause that it makes, or a random moment for a
+/// kill. Never to give something the time to happen: that is eventually().
+inline void let_pass(std::chrono::nanoseconds length) { std::this_thread::sleep_for(length); }
+
 /// The state letter of a thread or process as the kernel sees it: R runs, S sleeps, T is stopped, Z is a zombie; '?'
 /// gone. Source: proc(5). `task` is a path such as /proc/123 or /proc/self/task/124.
 [[nodiscard]] inline char kernel_state(const std::string& task) {
@@ -43,6 +51,26 @@ template <class Condition>
 /// The same for a thread of this process, by its gettid().
 [[nodiscard]] inline bool thread_sleeps(pid_t tid) {
   return eventually([task = "/proc/self/task/" + std::to_string(tid)] { return kernel_state(task) == 'S'; });
+}
+
+/// The threads of this process that have a name, as paths /proc/self/task/TID.
+[[nodiscard]] inline std::vector<std::string> threads_named(std::string_view name) {
+  std::vector<std::string> found;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string its_name;
+    if (std::getline(std::ifstream(task.path() / "comm"), its_name) && its_name == name) found.push_back(task.path());
+  }
+  return found;
+}
+
+/// Whether a thread of this process sleeps on a futex without a time limit: it uses no CPU until somebody wakes it.
+/// Source: futex(2), the fourth argument; proc(5), /proc/PID/syscall.
+[[nodiscard]] inline bool sleeps_without_limit(const std::string& task) {
+  std::ifstream file(task + "/syscall");
+  long number = -1;
+  std::string word, timeout;
+  file >> number >> word >> word >> word >> timeout;
+  return number == SYS_futex && timeout == "0x0";
 }
 
 }  // namespace bus::test

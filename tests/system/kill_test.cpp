@@ -58,7 +58,7 @@ TEST_CASE("after kill -9 of either end the other ends with its code and nothing 
     receiver.wait_for_error([](const std::string& said) { return std::count(said.begin(), said.end(), '\n') >= 2; },
                             soon());  // who came
     // A random moment is what this is about: of a transfer that goes on for as long as nobody is killed.
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 20000));
+    let_pass(std::chrono::microseconds(random() % 20000));
     const bool sender_dies = random() % 2 == 0;
     killed_senders += sender_dies ? 1 : 0;
     Process& victim = sender_dies ? sender : receiver;

@@ -1,5 +1,6 @@
 // tests/system/signals_test.cpp: how the program ends when it is told to, or when somebody it works with is gone.
-#include <sys/wait.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 #include "tests/system/bus_run.hpp"
 
@@ -74,21 +75,18 @@ TEST_CASE("a signal ends send whose receiver does not take anything", "[system]"
 }
 
 TEST_CASE("a signal ends recv whose reader does not read", "[system]") {
-  // The reader is a sleeping shell that holds the pipe; nobody takes anything from it.
+  const std::string pipe = temporary_folder() + "/pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const os::Fd reader(::open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));  // nobody takes anything from it
+  REQUIRE(reader);
   const std::string address = fixed_address("unix");
-  Process recv = Process::start({"/bin/sh", "-c",
-                                 "{ \"$0\" recv \"$1\" & echo $! >&3; wait $!; echo code $? >&3; } 3>&2 | sleep 60",
-                                 bus_program(), address});
-  const std::string pid_line = recv.wait_for_error([](const std::string& err) {
-    return err.find("listening on") != std::string::npos && err.find_first_of("0123456789") != std::string::npos;
-  });
+  Process recv = Process::start({"/bin/sh", "-c", "exec \"$0\" recv \"$1\" >\"$2\"", bus_program(), address, pipe});
+  recv.wait_for_error("listening on");
   Process send = start_bus({"send", address, "--size", "1MiB", "--count", "1k"});
   recv.wait_for_error("came");
   REQUIRE(sleeps(send.pid()));
-  const auto digits = pid_line.find_first_of("0123456789");
-  const pid_t pid = static_cast<pid_t>(std::stol(pid_line.substr(digits)));
-  REQUIRE(::kill(pid, SIGTERM) == 0);  // a child of the shell, which waits for it: the pid is its own
-  recv.wait_for_error("code 143");
+  REQUIRE(recv.kill(SIGTERM));
+  REQUIRE(recv.wait() == exited(143));
   send.wait();
 }
 

@@ -46,8 +46,6 @@ struct FlusherCore {
   os::Fd event, epoll;       // only while there are such clients: an idle process holds no descriptor
   bool polls = false;        // it sleeps on event and epoll, else on `wake`
   Clock::time_point sleeps_until = Clock::time_point::min();  // min: it is awake
-
-  std::atomic<std::uint64_t> wakes{0};
 };
 
 namespace {
@@ -113,7 +111,6 @@ struct FlusherThread {
       }
     }
     core.sleeps_until = Clock::time_point::min();
-    core.wakes.fetch_add(1, std::memory_order_relaxed);
   }
 
   static void poll_sockets(FlusherCore& core, std::unique_lock<std::mutex>& lock, Clock::time_point until) noexcept {
@@ -263,11 +260,6 @@ void Flusher::forget(FlusherClient& client) noexcept {
   // The last one that waited for its socket: no descriptor stays open behind it.
   FlusherThread::wake(*core);
   core->idle.wait(lock, [&] { return !core->polls || core->writable > 0; });
-}
-
-std::uint64_t Flusher::wakes() noexcept {
-  FlusherCore* const core = running();
-  return core != nullptr ? core->wakes.load(std::memory_order_relaxed) : 0;
 }
 
 }  // namespace bus::common

@@ -50,9 +50,6 @@ class Flusher {
   [[nodiscard]] static bool watch_writable(FlusherClient&, int fd) noexcept;
   /// Ends all that, and waits for an on_due() under way. Without the client's lock.
   static void forget(FlusherClient&) noexcept;
-
-  /// How often the thread has woken so far, for tests.
-  [[nodiscard]] static std::uint64_t wakes() noexcept;
 };
 
 }  // namespace bus::common

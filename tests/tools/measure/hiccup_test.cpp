@@ -44,7 +44,7 @@ Span hold(int thread_id, std::chrono::milliseconds length) {
   REQUIRE(::syscall(SYS_tgkill, ::getpid(), thread_id, SIGUSR1) == 0);
   REQUIRE(eventually([] { return held.load(); }));
   const auto from = Clock::now();
-  std::this_thread::sleep_for(length);  // this is the pause itself
+  let_pass(length);
   const auto to = Clock::now();
   let_go = true;
   return {from, to};
@@ -161,7 +161,7 @@ TEST_CASE("the text of a machine without pauses says so", "[measure]") {
 
 TEST_CASE("pauses are watched on several CPUs at once", "[measure]") {
   const std::vector<int> cpus = allowed_cpus(SystemFiles());
-  const auto results = watch_pauses(cpus, 1us, [] { std::this_thread::sleep_for(5ms); });
+  const auto results = watch_pauses(cpus, 1us, [] { let_pass(5ms); });
   REQUIRE(results.size() == cpus.size());
   for (std::size_t i = 0; i < cpus.size(); ++i) {
     REQUIRE(results[i].cpu == cpus[i]);

@@ -11,6 +11,7 @@
 #include "bus/core/channel.hpp"
 #include "bus/core/listener.hpp"
 #include "tests/support/catch.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/sandbox.hpp"
 #include "tests/support/traffic.hpp"
 #include "tests/transports/mq/child.hpp"
@@ -44,7 +45,7 @@ class Killer {
  public:
   Killer(const Child& victim, std::mt19937& random)
       : thread_([&victim, delay = std::chrono::microseconds(random() % 15000)] {
-          std::this_thread::sleep_for(delay);
+          test::let_pass(delay);
           victim.kill();
         }) {}
 

@@ -5,12 +5,13 @@
 #include <numeric>
 #include <thread>
 
+#include "tests/support/eventually.hpp"
 #include "tests/support/payload.hpp"
 #include "tests/transports/stream/sockets.hpp"
+#include "transports/common/ticks.hpp"
 
 using namespace bus;
 using namespace bus::stream;
-using namespace std::chrono_literals;
 using bus::test::append;
 using bus::test::framed;
 using bus::test::Payloads;
@@ -41,8 +42,8 @@ std::vector<std::byte> frames(const Payloads& payloads, std::uint64_t count, std
 TEST_CASE("a message alone is with the kernel when send returns", "[stream]") {
   Stream stream;
   for (int i = 0; i < 20; ++i) {
-    // Far longer than a burst's distance, and no test of time: being late makes it more alone.
-    std::this_thread::sleep_for(1ms);
+    const auto before = common::ticks();
+    REQUIRE(test::eventually([&] { return common::ticks() - before > 2 * common::kTicksOfABurst; }));
     REQUIRE_FALSE(stream.outbox.send(bytes_of("alone")));
     REQUIRE(stream.outbox.held() == 0);
   }
@@ -108,16 +109,10 @@ TEST_CASE("the flusher sleeps while nothing is gathered", "[stream]") {
     static_cast<void>(test::read_exactly(stream.far(), 5 * 9));
   }
   REQUIRE(test::eventually([&] { return stream.outbox.held() == 0; }));
-  // It may look once more after the last burst; then it stays asleep.
-  std::uint64_t wakes = 0;
-  REQUIRE(test::eventually([&] {
-    const std::uint64_t now = common::Flusher::wakes();
-    std::this_thread::sleep_for(20ms);
-    wakes = now;
-    return common::Flusher::wakes() == now;
-  }));
-  std::this_thread::sleep_for(50ms);
-  REQUIRE(common::Flusher::wakes() == wakes);
+  // It may look once more after the last burst; then it sleeps until somebody wakes it.
+  const auto flushers = test::threads_named("bus-flusher");
+  REQUIRE(flushers.size() == 1);
+  REQUIRE(test::eventually([&] { return test::sleeps_without_limit(flushers.front()); }));
 }
 
 TEST_CASE("what the kernel took only in part leaves by itself", "[stream]") {
