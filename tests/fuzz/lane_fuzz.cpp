@@ -5,20 +5,7 @@
 
 #include "transports/lane/lane_channel.hpp"
 
-namespace {
-
 using namespace bus;
-
-lane::Offer view_of(const lane::Offer& offer) {
-  lane::Offer view;
-  view.page = std::make_shared<lane::Page>(lane::Page::map(offer.page->memfd()));
-  view.ring = lane::Ring::map(offer.ring.memfd(), offer.ring.capacity());
-  view.bell = os::duplicate(offer.bell.get());
-  view.room_bell = os::duplicate(offer.room_bell.get());
-  return view;
-}
-
-}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   constexpr std::size_t kCapacity = 4096;

@@ -46,16 +46,6 @@ std::array<std::uint8_t, 16> random_instance() {
   return instance;
 }
 
-/// The peer's half of an offer: the same memory, mapped as the peer maps it.
-lane::Offer view_of(const lane::Offer& offer) {
-  lane::Offer view;
-  view.page = std::make_shared<lane::Page>(lane::Page::map(offer.page->memfd()));
-  view.ring = lane::Ring::map(offer.ring.memfd(), offer.ring.capacity());
-  view.bell = os::duplicate(offer.bell.get());
-  view.room_bell = os::duplicate(offer.room_bell.get());
-  return view;
-}
-
 lane::Link make_link(os::Fd socket, const Options& mine, const Options& theirs, const std::string& name,
                      const std::array<std::uint8_t, 16>& instance) {
   lane::Link link;

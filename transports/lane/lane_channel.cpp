@@ -41,6 +41,15 @@ Offer Offer::make(std::size_t capacity) {
   return offer;
 }
 
+Offer view_of(const Offer& offer) {
+  Offer view;
+  view.page = std::make_shared<Page>(Page::map(offer.page->memfd()));
+  view.ring = Ring::map(offer.ring.memfd(), offer.ring.capacity());
+  view.bell = os::duplicate(offer.bell.get());
+  view.room_bell = os::duplicate(offer.room_bell.get());
+  return view;
+}
+
 LaneChannel::LaneChannel(Offer mine, Offer theirs, Link link)
     : mine_(std::move(mine.page)),
       theirs_(std::move(theirs.page)),

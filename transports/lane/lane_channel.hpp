@@ -27,6 +27,9 @@ struct Offer {
   /// Throws Error(no_room).
   [[nodiscard]] static Offer make(std::size_t capacity);
 };
+/// The other end's half of an offer, for two ends in one process: the same memory, mapped as the peer maps it.
+/// Throws Error.
+[[nodiscard]] Offer view_of(const Offer& offer);
 
 struct Link {
   os::Fd socket;                // between the two ends; non-blocking

@@ -13,16 +13,6 @@
 
 namespace bus::test {
 
-/// What the other end maps of an offer.
-inline lane::Offer view_of(const lane::Offer& offer) {
-  lane::Offer view;
-  view.page = std::make_shared<lane::Page>(lane::Page::map(offer.page->memfd()));
-  view.ring = lane::Ring::map(offer.ring.memfd(), offer.ring.capacity());
-  view.bell = os::duplicate(offer.bell.get());
-  view.room_bell = os::duplicate(offer.room_bell.get());
-  return view;
-}
-
 inline std::pair<os::Fd, os::Fd> socket_pair() {
   std::array<int, 2> pair{-1, -1};
   REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair.data()) == 0);

@@ -13,9 +13,19 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// The memory that a peer may write: its status page and its outgoing ring.
+/// The memory that a peer may write: its status page and its outgoing ring. Its end of the socket stays open.
 struct Adversary {
-  lane::Offer offer;
+  lane::Offer offer = lane::Offer::make(4096);
+  os::Fd socket;
+
+  /// The other end of the channel, which takes messages of up to 2048 bytes.
+  [[nodiscard]] Channel make_victim(WaitMode wait) {
+    auto [near, far] = test::socket_pair();
+    socket = std::move(far);
+    return Channel(std::make_unique<lane::LaneChannel>(lane::Offer::make(4096), lane::view_of(offer),
+                                                       test::make_link(std::move(near), 2048)),
+                   wait, "victim");
+  }
 
   void scribble(std::mt19937& random) {
     const auto word = [&]() -> std::uint32_t {
@@ -57,13 +67,8 @@ TEST_CASE("a peer that scribbles over its memory ends its channel and harms nobo
   std::uint64_t mutations = 0, messages = 0, ended_corrupt = 0;
   for (unsigned round = 0; round < rounds; ++round) {
     CAPTURE(round);
-    Adversary adversary{lane::Offer::make(4096)};
-    lane::Offer mine = lane::Offer::make(4096);
-    lane::Offer theirs = test::view_of(adversary.offer);
-    auto [near, far] = test::socket_pair();
-    Channel victim(
-        std::make_unique<lane::LaneChannel>(std::move(mine), std::move(theirs), test::make_link(std::move(near), 2048)),
-        round % 2 == 0 ? WaitMode::hybrid : WaitMode::block, "victim");
+    Adversary adversary;
+    Channel victim = adversary.make_victim(round % 2 == 0 ? WaitMode::hybrid : WaitMode::block);
     std::atomic<bool> done{false};
     std::uint64_t written = 0;
     std::jthread scribbler([&] {
@@ -111,13 +116,8 @@ TEST_CASE("a peer that scribbles over its memory ends its channel and harms nobo
 }
 
 TEST_CASE("a reader that claims to have released what was never sent is corrupt", "[lane][hostile]") {
-  Adversary adversary{lane::Offer::make(4096)};
-  lane::Offer mine = lane::Offer::make(4096);
-  lane::Offer theirs = test::view_of(adversary.offer);
-  auto [near, far] = test::socket_pair();
-  Channel victim(
-      std::make_unique<lane::LaneChannel>(std::move(mine), std::move(theirs), test::make_link(std::move(near), 2048)),
-      WaitMode::block, "victim");
+  Adversary adversary;
+  Channel victim = adversary.make_victim(WaitMode::block);
   const std::vector<std::byte> payload(1000);
   while (!victim.try_send(payload)) {
   }
@@ -126,13 +126,8 @@ TEST_CASE("a reader that claims to have released what was never sent is corrupt"
 }
 
 TEST_CASE("a record that claims more than the channel carries is corrupt, and stays so", "[lane][hostile]") {
-  Adversary adversary{lane::Offer::make(4096)};
-  lane::Offer mine = lane::Offer::make(4096);
-  lane::Offer theirs = test::view_of(adversary.offer);
-  auto [near, far] = test::socket_pair();
-  Channel victim(
-      std::make_unique<lane::LaneChannel>(std::move(mine), std::move(theirs), test::make_link(std::move(near), 2048)),
-      WaitMode::block, "victim");
+  Adversary adversary;
+  Channel victim = adversary.make_victim(WaitMode::block);
   const auto size = GENERATE(2049U, 4096U, 0x7fffffffU, 0xffffffffU);
   lane::Record& record = adversary.offer.ring.at(0);
   record.size.store(size);
@@ -143,13 +138,8 @@ TEST_CASE("a record that claims more than the channel carries is corrupt, and st
 }
 
 TEST_CASE("a stream that moves to a ring which was never passed is corrupt", "[lane][hostile]") {
-  Adversary adversary{lane::Offer::make(4096)};
-  lane::Offer mine = lane::Offer::make(4096);
-  lane::Offer theirs = test::view_of(adversary.offer);
-  auto [near, far] = test::socket_pair();
-  Channel victim(
-      std::make_unique<lane::LaneChannel>(std::move(mine), std::move(theirs), test::make_link(std::move(near), 2048)),
-      WaitMode::block, "victim");
+  Adversary adversary;
+  Channel victim = adversary.make_victim(WaitMode::block);
   adversary.offer.ring.at(0).commit.store(lane::kMoved);
   REQUIRE(victim.receive(test::soon()).error() == Errc::corrupt);
 }

@@ -202,7 +202,7 @@ TEST_CASE("counters of sleeps and rings may pass their highest value", "[lane]")
     offer->page->status().waiting.store(0xfffffffe);
     offer->page->status().rung.store(0xfffffffe);
   }
-  lane::Offer one_view = test::view_of(one), other_view = test::view_of(other);
+  lane::Offer one_view = lane::view_of(one), other_view = lane::view_of(other);
   auto [near, far] = test::socket_pair();
   Channel a(std::make_unique<lane::LaneChannel>(std::move(one), std::move(other_view),
                                                 test::make_link(std::move(near), 1024)),
