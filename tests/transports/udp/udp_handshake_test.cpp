@@ -60,6 +60,16 @@ void attend(Listener& listener) {
   REQUIRE(channel.error() == Errc::would_block);
 }
 
+/// A hello with the cookie that a hello without one was answered with.
+Greeting greeting_with_cookie(Stranger& stranger, Listener& listener) {
+  Datagram room;
+  Greeting greeting = some_greeting();
+  stranger.say(udp::make_hello(1, greeting, room));
+  attend(listener);
+  greeting.cookie = udp::read_cookie(udp::decode(stranger.answer())).value();
+  return greeting;
+}
+
 }  // namespace
 
 TEST_CASE("a cookie is good for its address, its session and some seconds", "[udp]") {
@@ -146,10 +156,7 @@ TEST_CASE("an address that has echoed no cookie gets no more bytes than it sent,
     CHECK(udp::read_cookie(udp::decode(stranger.answer())));
   }
   SECTION("somebody else's cookie does not help") {
-    stranger.say(udp::make_hello(1, some_greeting(), room));
-    attend(listener);
-    Greeting greeting = some_greeting();
-    greeting.cookie = udp::read_cookie(udp::decode(stranger.answer())).value();
+    const Greeting greeting = greeting_with_cookie(stranger, listener);
     Stranger other(listener.address());
     other.say(udp::make_hello(1, greeting, room));
     attend(listener);
@@ -186,10 +193,7 @@ TEST_CASE("a repeated hello gets the same answer and no second channel", "[udp]"
   Listener listener = listen("udp://127.0.0.1:0");
   Stranger stranger(listener.address());
   Datagram room;
-  Greeting greeting = some_greeting();
-  stranger.say(udp::make_hello(1, greeting, room));
-  attend(listener);
-  greeting.cookie = udp::read_cookie(udp::decode(stranger.answer())).value();
+  const Greeting greeting = greeting_with_cookie(stranger, listener);
   for (int i = 0; i < 3; ++i) stranger.say(udp::make_hello(1, greeting, room));
   auto channel = listener.accept(soon());
   REQUIRE(channel);
@@ -212,11 +216,7 @@ TEST_CASE("a client that gave up before it was accepted is no channel", "[udp]")
   {
     Stranger stranger(listener.address());
     Datagram room;
-    Greeting greeting = some_greeting();
-    stranger.say(udp::make_hello(1, greeting, room));
-    attend(listener);
-    greeting.cookie = udp::read_cookie(udp::decode(stranger.answer())).value();
-    stranger.say(udp::make_hello(1, greeting, room));
+    stranger.say(udp::make_hello(1, greeting_with_cookie(stranger, listener), room));
   }
   attend(listener);
 }

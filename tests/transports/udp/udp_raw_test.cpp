@@ -32,19 +32,32 @@ class Plain {
   }
   void send(std::string_view text) const { REQUIRE_FALSE(udp::send_one(fd_.get(), bytes_of(text))); }
   [[nodiscard]] std::string receive() const {
-    pollfd fd{fd_.get(), POLLIN, 0};
-    REQUIRE(::poll(&fd, 1, 20'000) == 1);
+    wait();
     std::string room(70'000, '\0');
     const auto got = ::recv(fd_.get(), room.data(), room.size(), 0);
     REQUIRE(got >= 0);
     room.resize(static_cast<std::size_t>(got));
     return room;
   }
+  /// Whose datagram, of `text`, is next.
+  [[nodiscard]] udp::Endpoint receive_from(std::string_view text) const {
+    wait();
+    Bytes room(100);
+    const auto received = udp::receive_from(fd_.get(), room);
+    REQUIRE(received);
+    CHECK(received->bytes == text.size());
+    return received->from;
+  }
   [[nodiscard]] std::string address() const { return udp::bound_to(fd_.get()).text() + "?framing=raw"; }
   [[nodiscard]] udp::Endpoint endpoint() const { return udp::bound_to(fd_.get()); }
   [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
+  void wait() const {
+    pollfd fd{fd_.get(), POLLIN, 0};
+    REQUIRE(::poll(&fd, 1, 20'000) == 1);
+  }
+
   os::Fd fd_;
 };
 
@@ -84,13 +97,7 @@ TEST_CASE("a raw connection talks to a plain socket", "[udp][raw]") {
   Plain server;
   Channel channel = connect(server.address(), soon());
   REQUIRE_FALSE(channel.send(bytes_of("hello"), soon()));
-  Bytes room(100);
-  pollfd fd{server.fd(), POLLIN, 0};
-  REQUIRE(::poll(&fd, 1, 20'000) == 1);
-  const auto received = udp::receive_from(server.fd(), room);
-  REQUIRE(received);
-  CHECK(received->bytes == 5);
-  REQUIRE_FALSE(udp::send_to(server.fd(), bytes_of("back"), received->from));
+  REQUIRE_FALSE(udp::send_to(server.fd(), bytes_of("back"), server.receive_from("hello")));
   CHECK(channel.receive(soon())->text() == "back");
 
   auto loan = channel.loan(10, soon());
@@ -157,10 +164,7 @@ TEST_CASE("what the kernel dropped at a connected raw socket is counted", "[udp]
   Plain server;
   Channel channel = connect(server.address(), soon());
   REQUIRE_FALSE(channel.send(bytes_of("hello"), soon()));
-  Bytes room(100);
-  pollfd fd{server.fd(), POLLIN, 0};
-  REQUIRE(::poll(&fd, 1, 20'000) == 1);
-  const auto client = udp::receive_from(server.fd(), room).value().from;
+  const udp::Endpoint client = server.receive_from("hello");
   constexpr std::uint64_t kCount = 20'000;
   const Bytes payload(1000);
   for (std::uint64_t i = 0; i < kCount; ++i) REQUIRE_FALSE(udp::send_to(server.fd(), payload, client));
