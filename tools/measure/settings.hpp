@@ -1,7 +1,9 @@
 // tools/measure/settings.hpp: the options that the measuring verbs share, and what becomes of a result.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -13,21 +15,28 @@ namespace bus::tools::measure {
 
 // For the tables of verbs.
 inline constexpr Option kSizes{'s', "sizes", Kind::text, "LIST", "bytes of a message, as 64,1KiB,1MiB", "64"};
-inline constexpr Option kDuration{'d', "duration", Kind::duration, "D", "the timed part of a repetition", "1s"};
-inline constexpr Option kWarmUp{0, "warmup", Kind::duration, "D", "before it, thrown away", "200ms"};
-inline constexpr Option kRepetitions{
-    'r', "repetitions", Kind::count, "N", "each of fresh processes; fewer than 6 give no interval", "10"};
-inline constexpr Option kPin{0, "pin", Kind::text, "ROLES", "CPUs of the processes, as send=0,receive=1"};
-inline constexpr Option kWait{'w', "wait", Kind::choice, "spin|hybrid|block", "how a process waits", "hybrid"};
-inline constexpr Option kTouch{0,    "touch", Kind::choice, "none|first|all", "what the receiver reads of a payload",
-                               "all"};
-inline constexpr Option kCopy{0, "copy", Kind::flag, "", "the receiver copies the payload as well"};
-inline constexpr Option kClock{
-    0, "clock", Kind::choice, "monotonic|tsc", "CLOCK_MONOTONIC, or the processor's counter", "monotonic"};
-inline constexpr Option kSeed{0, "seed", Kind::count, "N", "of the order of rows, the payloads and the intervals", "1"};
-inline constexpr Option kHtml{0, "html", Kind::text, "FILE", "the report as a page of its own"};
-inline constexpr Option kSave{'o', "save", Kind::text, "FILE", "the result as JSON; bus report and bus diff read it"};
-inline constexpr Option kAnonymise{0, "anonymise", Kind::flag, "", "without host, user, paths and addresses"};
+/// The options of every measuring verb, which stand behind its own.
+inline constexpr std::array kShared{
+    Option{'d', "duration", Kind::duration, "D", "the timed part of a repetition", "1s"},
+    Option{0, "warmup", Kind::duration, "D", "before it, thrown away", "200ms"},
+    Option{'r', "repetitions", Kind::count, "N", "each of fresh processes; fewer than 6 give no interval", "10"},
+    Option{'w', "wait", Kind::choice, "spin|hybrid|block", "how a process waits", "hybrid"},
+    Option{0, "pin", Kind::text, "ROLES", "CPUs of the processes, as send=0,receive=1"},
+    Option{0, "touch", Kind::choice, "none|first|all", "what the receiver reads of a payload", "all"},
+    Option{0, "copy", Kind::flag, "", "the receiver copies the payload as well"},
+    Option{0, "clock", Kind::choice, "monotonic|tsc", "CLOCK_MONOTONIC, or the processor's counter", "monotonic"},
+    Option{0, "seed", Kind::count, "N", "of the order of rows, the payloads and the intervals", "1"},
+    Option{'o', "save", Kind::text, "FILE", "the result as JSON; bus report and bus diff read it"},
+    Option{0, "html", Kind::text, "FILE", "the report as a page of its own"},
+    Option{0, "anonymise", Kind::flag, "", "without host, user, paths and addresses"}};
+
+/// `own`, and behind them the shared ones.
+template <std::size_t Count>
+[[nodiscard]] consteval std::array<Option, Count + kShared.size()> with_shared(const std::array<Option, Count>& own) {
+  std::array<Option, Count + kShared.size()> all{};
+  std::copy(kShared.begin(), kShared.end(), std::copy(own.begin(), own.end(), all.begin()));
+  return all;
+}
 
 /// "64,1KiB". Throws UsageError.
 [[nodiscard]] std::vector<std::uint64_t> sizes_of(const Arguments&);

@@ -134,26 +134,14 @@ Exit run_compare(const Arguments& arguments, Signals& signals) {
 }  // namespace
 
 const Verb& compare_verb() noexcept {
-  static constexpr std::array kOptions{
-      Option{'q', "quick", Kind::flag, "", "64 B and 64 KiB, 6 short repetitions: under a minute"},
-      Option{'s', "sizes", Kind::text, "LIST", "bytes of a message", "64,1KiB,64KiB,1MiB"},
-      Option{0, "peers", Kind::text, "all|none|LIST", "other libraries in the comparison, where they are built in",
-             "all"},
-      Option{0, "floors", Kind::text, "all|none|LIST", "the machine's own limits in the comparison", "all"},
-      Option{0, "handicap", Kind::text, "NAME=D", "makes a row that much slower, to see what is told apart"},
-      Option{0, "baseline", Kind::text, "NAME", "the row that verdicts are against", "unix"},
-      kDuration,
-      kWarmUp,
-      kRepetitions,
-      kWait,
-      kPin,
-      kTouch,
-      kCopy,
-      kClock,
-      kSeed,
-      kSave,
-      kHtml,
-      kAnonymise};
+  static constexpr auto kOptions = with_shared(
+      std::array{Option{'q', "quick", Kind::flag, "", "64 B and 64 KiB, 6 short repetitions: under a minute"},
+                 Option{'s', "sizes", Kind::text, "LIST", "bytes of a message", "64,1KiB,64KiB,1MiB"},
+                 Option{0, "peers", Kind::text, "all|none|LIST",
+                        "other libraries in the comparison, where they are built in", "all"},
+                 Option{0, "floors", Kind::text, "all|none|LIST", "the machine's own limits in the comparison", "all"},
+                 Option{0, "handicap", Kind::text, "NAME=D", "makes a row that much slower, to see what is told apart"},
+                 Option{0, "baseline", Kind::text, "NAME", "the row that verdicts are against", "unix"}});
   static constexpr std::array<Example, 4> kExamples{{
       {"bus compare --quick", "all transports on this machine, its limits, and the peers"},
       {"bus compare --html report.html --save result.json", "the full run, with a page to look at"},

@@ -181,26 +181,14 @@ Exit run_latency(const Arguments& arguments, Signals& signals) {
 }  // namespace
 
 const Verb& latency_verb() noexcept {
-  static constexpr std::array kOptions{
+  static constexpr auto kOptions = with_shared(std::array{
       kSizes,
       Option{'R', "rate", Kind::rate, "R", "open loop: so many messages a second are due, whatever becomes of them"},
       Option{0, "arrivals", Kind::text, "HOW", "of the open loop: constant, poisson, burst:N", "constant"},
       Option{0, "trace", Kind::text, "FILE", "open loop: lines of \"SECONDS SIZE\", played again and again"},
       Option{0, "sweep", Kind::flag, "", "open loop: rates from 1 % to 120 % of the highest throughput"},
       Option{0, "slo", Kind::text, "LEVEL", "searches for the highest rate that holds, as p99<200us,loss=0"},
-      Option{0, "peer", Kind::flag, "", "ADDRESS is a bus echo that already runs, here or elsewhere: round trips"},
-      kDuration,
-      kWarmUp,
-      kRepetitions,
-      kWait,
-      kPin,
-      kTouch,
-      kCopy,
-      kClock,
-      kSeed,
-      kSave,
-      kHtml,
-      kAnonymise};
+      Option{0, "peer", Kind::flag, "", "ADDRESS is a bus echo that already runs, here or elsewhere: round trips"}});
   static constexpr std::array<Example, 5> kExamples{{
       {"bus latency shm://", "round trips over shared memory: a closed loop"},
       {"bus latency unix:// --rate 10k --sizes 64,64KiB", "one way, each message due at its own time"},

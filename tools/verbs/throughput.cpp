@@ -40,23 +40,10 @@ Exit run_throughput(const Arguments& arguments, Signals& signals) {
 }  // namespace
 
 const Verb& throughput_verb() noexcept {
-  static constexpr std::array kOptions{
-      kSizes,
-      Option{'b', "batch", Kind::count, "N", "messages that are handed over in one call", "1"},
-      Option{0, "loan", Kind::flag, "", "messages are written where they are sent from"},
-      Option{'p', "producers", Kind::count, "N", "processes that send to the one that receives", "1"},
-      kDuration,
-      kWarmUp,
-      kRepetitions,
-      kWait,
-      kPin,
-      kTouch,
-      kCopy,
-      kClock,
-      kSeed,
-      kSave,
-      kHtml,
-      kAnonymise};
+  static constexpr auto kOptions = with_shared(
+      std::array{kSizes, Option{'b', "batch", Kind::count, "N", "messages that are handed over in one call", "1"},
+                 Option{0, "loan", Kind::flag, "", "messages are written where they are sent from"},
+                 Option{'p', "producers", Kind::count, "N", "processes that send to the one that receives", "1"}});
   static constexpr std::array<Example, 3> kExamples{{
       {"bus throughput shm://", "messages a second of 64 bytes, each one checked"},
       {"bus throughput unix:// --sizes 64,1KiB,64KiB,1MiB", "a sweep of sizes"},
