@@ -29,6 +29,23 @@ const withInterval = (f, format) =>
 /** Points with an interval on y from a figure of each row. */
 const pointOf = (x, row, f) => ({x, y: f.value, ...bounds(f), hollow: !row.valid, row, figure: f});
 
+/** A choice of the message size. */
+const sizeChoice = (sizes, state, set) =>
+  choice(
+    "Size",
+    sizes.map((bytes) => [bytes, size(bytes)]),
+    state.size,
+    (value) => set({size: value}),
+  );
+
+/** The line of a row: its name, where the legend has it, and what it looks like. */
+const lineOf = (row, names, styles, more) => ({
+  label: names.get(row),
+  group: FAMILIES.get(row.family) || "",
+  style: styles.get(row),
+  ...more,
+});
+
 function spectrumSection(rows, palette) {
   const having = HISTOGRAMS.filter(([name]) => rows.some((row) => merged(row, name)));
   if (having.length === 0) return null;
@@ -50,25 +67,11 @@ function spectrumSection(rows, palette) {
         merged(row, state.kind),
         grid.map((x) => 1 - 1 / x),
       );
-      return {
-        label: names.get(row),
-        group: FAMILIES.get(row.family) || "",
-        style: styles.get(row),
-        row,
-        points: values.map((y, i) => ({x: grid[i], y})),
-      };
+      return lineOf(row, names, styles, {row, points: values.map((y, i) => ({x: grid[i], y}))});
     });
     const deepest = shown.filter((q) => chosen.some((row) => quantiles(merged(row, state.kind), [q]).length > 0));
     return {
-      choices: [
-        choice(
-          "Size",
-          sizes.map((bytes) => [bytes, size(bytes)]),
-          state.size,
-          (value) => set({size: value}),
-        ),
-        choice("Duration", kinds, state.kind, (value) => set({kind: value})),
-      ],
+      choices: [sizeChoice(sizes, state, set), choice("Duration", kinds, state.kind, (value) => set({kind: value}))],
       spec: {
         describe: `Percentile spectrum, ${title}, messages of ${size(state.size)}: ${chosen.length} lines of duration over percentile. The table below has the figures.`,
         x: {
@@ -130,33 +133,27 @@ function rateSection(rows, palette) {
     const names = labels(heads, ["size", "measure", "load_model", "rate"]),
       styles = palette.styles(heads);
     const series = chosen
-      .map((group, i) => ({
-        label: names.get(heads[i]),
-        group: FAMILIES.get(heads[i].family) || "",
-        style: styles.get(heads[i]),
-        markers: true,
-        points: group
-          .filter((row) => figure(row, state.quantile))
-          .map((row) => {
-            const achieved = figure(row, "rate"),
-              between = bounds(achieved);
-            return {
-              ...pointOf(achieved ? achieved.value : row.c.rate, row, figure(row, state.quantile)),
-              xlow: between.low,
-              xhigh: between.high,
-              achieved,
-            };
-          }),
-      }))
+      .map((group, i) =>
+        lineOf(heads[i], names, styles, {
+          markers: true,
+          points: group
+            .filter((row) => figure(row, state.quantile))
+            .map((row) => {
+              const achieved = figure(row, "rate"),
+                between = bounds(achieved);
+              return {
+                ...pointOf(achieved ? achieved.value : row.c.rate, row, figure(row, state.quantile)),
+                xlow: between.low,
+                xhigh: between.high,
+                achieved,
+              };
+            }),
+        }),
+      )
       .filter((line) => line.points.length > 0);
     return {
       choices: [
-        choice(
-          "Size",
-          sizes.map((bytes) => [bytes, size(bytes)]),
-          state.size,
-          (value) => set({size: value}),
-        ),
+        sizeChoice(sizes, state, set),
         choice("Percentile", known, state.quantile, (value) => set({quantile: value})),
       ],
       spec: {
@@ -246,15 +243,14 @@ function sweepSection(rows, palette) {
                 format: (value) => (state.kind === "rate" ? inUnits(value, COUNTS, true) : format(value, true)),
               },
               series: groups
-                .map((group, i) => ({
-                  label: names.get(heads[i]),
-                  group: FAMILIES.get(heads[i].family) || "",
-                  style: styles.get(heads[i]),
-                  markers: true,
-                  points: group
-                    .filter((row) => figure(row, state.kind))
-                    .map((row) => pointOf(row.c.size, row, figure(row, state.kind))),
-                }))
+                .map((group, i) =>
+                  lineOf(heads[i], names, styles, {
+                    markers: true,
+                    points: group
+                      .filter((row) => figure(row, state.kind))
+                      .map((row) => pointOf(row.c.size, row, figure(row, state.kind))),
+                  }),
+                )
                 .filter((line) => line.points.length > 0),
               tip: (point) => [
                 `${size(point.x)}: ${format(point.y)}`,
