@@ -7,6 +7,7 @@
 #include "bus/core/address.hpp"
 #include "bus/core/transport.hpp"
 #include "bus/core/version.hpp"
+#include "tools/common/terminal_text.hpp"
 
 namespace bus::tools {
 namespace {
@@ -19,24 +20,6 @@ std::string padded(std::string_view text, std::size_t width) {
   return result;
 }
 
-/// Appends `text` in lines of at most kColumns, each but the first behind `indent` blanks.
-void wrap(std::string& to, std::string_view text, std::size_t column, std::size_t indent) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    if (column > indent && column + 1 + end > kColumns) {
-      to.append("\n").append(indent, ' ');
-      column = indent;
-    } else if (column > indent) {
-      to.append(" ");
-      ++column;
-    }
-    to.append(text.substr(0, end));
-    column += end;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  to.append("\n");
-}
-
 void append_row(std::string& to, std::string_view left, std::string_view right, std::size_t width) {
   const std::size_t indent = width + 2;
   std::string line = padded(left, width);
@@ -45,7 +28,7 @@ void append_row(std::string& to, std::string_view left, std::string_view right, 
     line.assign(width, ' ');
   }
   to.append(line).append("  ");
-  wrap(to, right, indent, indent);
+  to.append(wrapped(right, kColumns, indent, indent));
 }
 
 void append_options(std::string& to, std::span<const Option> options) {

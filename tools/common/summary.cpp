@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bus/core/units.hpp"
+#include "tools/common/terminal_text.hpp"
 
 namespace bus::tools {
 namespace {
@@ -163,10 +164,6 @@ std::string amount_text(std::uint64_t messages, std::uint64_t bytes, std::chrono
     text.append(bytes_text(static_cast<double>(bytes) / seconds)).append("/s)");
   }
   return text;
-}
-
-std::string counted(std::uint64_t n, std::string_view thing) {
-  return std::to_string(n).append(" ").append(thing).append(n == 1 ? "" : "s");
 }
 
 }  // namespace bus::tools

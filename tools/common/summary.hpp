@@ -56,7 +56,5 @@ struct Summary {
 
 /// "1234 messages, 76.3 KiB in 1.25 s (987 messages/s, 61 KiB/s)".
 [[nodiscard]] std::string amount_text(std::uint64_t messages, std::uint64_t bytes, std::chrono::nanoseconds elapsed);
-/// "1 message", "2 messages".
-[[nodiscard]] std::string counted(std::uint64_t n, std::string_view thing);
 
 }  // namespace bus::tools

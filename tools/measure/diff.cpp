@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "tools/common/terminal_text.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/summarize.hpp"
 #include "tools/measure/table.hpp"
@@ -94,10 +95,6 @@ RowDifference compare_rows(const Row& before, const Row& after, bool valid, doub
   difference.says = say(difference.ratio, good);
   difference.regression = is_regression(difference.ratio, good, limit);
   return difference;
-}
-
-std::string counted(std::size_t n, std::string_view thing) {
-  return std::to_string(n).append(" ").append(thing).append(n == 1 ? "" : "s");
 }
 
 std::string value_text(const RowDifference& row, const Figure& figure) {
@@ -208,7 +205,7 @@ std::string to_text(const Difference& difference, bool colour, int width) {
   const bool fine = difference.regressions() == 0 && difference.invalid() == 0;
   std::string text = styled(verdict_line(difference), fine ? Style::good : Style::bad, colour) + "\n";
   for (const std::string& warning : difference.warnings) {
-    text += wrapped("  Warning: " + harmless(warning), columns, "    ");
+    text += wrapped("  Warning: " + harmless(warning), columns, 4);
   }
   Table table({{"", false, 100},
                {"figure", false, 10},
@@ -234,7 +231,7 @@ std::string to_text(const Difference& difference, bool colour, int width) {
     if (ids.empty()) return;
     std::string line = "Only " + which + ":";
     for (const std::string& id : ids) line += " " + harmless(id) + (&id == &ids.back() ? "" : ",");
-    text += "\n" + wrapped(line, columns, "  ");
+    text += "\n" + wrapped(line, columns, 2);
   };
   list(difference.only_before, "before");
   list(difference.only_after, "after");

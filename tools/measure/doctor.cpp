@@ -17,6 +17,7 @@
 #include "bus/core/os/barrier.hpp"
 #include "bus/core/os/fd.hpp"
 #include "bus/core/version.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/measure/cpu_id.hpp"
 #include "tools/measure/doctor_checks.hpp"
 
@@ -68,31 +69,6 @@ Look look_at(const SystemFiles& files) {
   return look;
 }
 
-void wrap(std::string& to, std::string_view text, std::size_t column, std::size_t indent) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    if (column > indent && column + 1 + end > kColumns) {
-      to.append("\n").append(indent, ' ');
-      column = indent;
-    } else if (column > indent) {
-      to.append(" ");
-      ++column;
-    }
-    to.append(text.substr(0, end));
-    column += end;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  to.append("\n");
-}
-
-/// Names of files and processes may contain anything: a terminal gets none of it.
-std::string printable(std::string_view text) {
-  std::string result(text);
-  std::replace_if(
-      result.begin(), result.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-  return result;
-}
-
 std::string_view colour_of(Severity severity) noexcept {
   switch (severity) {
     case Severity::problem:
@@ -114,22 +90,18 @@ void append_finding(std::string& to, const Finding& finding, bool colour) {
   to.append(name);
   if (colour) to.append("\x1b[0m");
   to.append(kIndent - std::min(kIndent, name.size()), ' ');
-  wrap(to, finding.check + ": " + printable(finding.what), kIndent, kIndent);
+  to.append(wrapped(finding.check + ": " + harmless(finding.what), kColumns, kIndent, kIndent));
   const auto part = [&](std::string_view label, std::string_view text, bool may_break) {
     if (text.empty()) return;
     to.append(kIndent, ' ').append(label).append(kInner - kIndent - label.size(), ' ');
     if (may_break) {
-      wrap(to, printable(text), kInner, kInner);
+      to.append(wrapped(harmless(text), kColumns, kInner, kInner));
     } else {
-      to.append(printable(text)).append("\n");  // a command stays in one piece, so that it can be copied
+      to.append(harmless(text)).append("\n");  // a command stays in one piece, so that it can be copied
     }
   };
   part("why", finding.why, true);
   part("mend", finding.mend, false);
-}
-
-std::string counted(std::size_t n, std::string_view thing) {
-  return std::to_string(n).append(" ").append(thing).append(n == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -258,8 +230,7 @@ std::string findings_text(std::span<const Finding> findings, bool all, bool colo
     for (const Finding& finding : findings) {
       if (finding.severity == Severity::ok) names.push_back(finding.check);
     }
-    text.append("\nok       ");
-    wrap(text, joined(names, ", "), 9, 9);
+    text.append("\nok       ").append(wrapped(joined(names, ", "), kColumns, 9, 9));
   }
   return text;
 }

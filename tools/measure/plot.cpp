@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 
+#include "tools/common/terminal_text.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/stats.hpp"
 #include "tools/measure/table.hpp"

@@ -13,19 +13,6 @@ enum class Style : unsigned char { plain, bold, dim, good, bad, warning };
 /// `text` in that style, with escapes if `colour`.
 [[nodiscard]] std::string styled(std::string_view text, Style style, bool colour);
 
-/// Columns on a terminal: code points of UTF-8, which is right for all that the tables hold.
-[[nodiscard]] std::size_t width_of(std::string_view text) noexcept;
-
-/// At most `width` columns of it; the last one is an ellipsis if something is missing.
-[[nodiscard]] std::string shortened(std::string_view text, std::size_t width);
-
-/// The text with a question mark for each control character: what a document says must not steer a terminal.
-[[nodiscard]] std::string harmless(std::string_view text);
-
-/// Words in lines of at most `width` columns; the second line and later ones begin with `indent`. A word that is too
-/// long stands alone. Ends with a newline.
-[[nodiscard]] std::string wrapped(std::string_view text, std::size_t width, std::string_view indent);
-
 struct Column {
   std::string title;
   bool right = true;   // aligned at its end

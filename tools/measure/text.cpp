@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "tools/common/terminal_text.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/plot.hpp"
 #include "tools/measure/stats.hpp"
@@ -23,10 +24,6 @@ constexpr std::size_t kPlotHeight = 12;
 constexpr int kLeastWidth = 40;
 
 using Rows = std::vector<const Row*>;
-
-std::string counted(std::size_t n, std::string_view thing) {
-  return std::to_string(n).append(" ").append(thing).append(n == 1 ? "" : "s");
-}
 
 std::string_view environment_value(const Result& result, std::string_view group, std::string_view key) {
   for (const auto& [name, keys] : result.environment) {
@@ -439,9 +436,9 @@ std::vector<std::string> notes_of(const Result& result, const std::vector<Group>
 std::string to_text(const Result& result, bool colour, int width) {
   const auto columns = static_cast<std::size_t>(std::max(width, kLeastWidth));
   std::string text = styled(verdict_line(result), result.is_valid() ? Style::good : Style::bad, colour) + "\n";
-  for (const std::string& reason : reasons_of(result)) text += wrapped("  " + reason, columns, "    ");
+  for (const std::string& reason : reasons_of(result)) text += wrapped("  " + reason, columns, 4);
   for (const std::string& line : {how_line(result), machine_line(result)}) {
-    if (!line.empty()) text += wrapped(line, columns, "  ");
+    if (!line.empty()) text += wrapped(line, columns, 2);
   }
 
   const std::vector<Group> groups = groups_of(result);
@@ -458,7 +455,7 @@ std::string to_text(const Result& result, bool colour, int width) {
   }
   const std::vector<std::string> notes = notes_of(result, groups, left_out);
   if (!notes.empty()) text += "\n";
-  for (const std::string& note : notes) text += wrapped("- " + note, columns, "  ");
+  for (const std::string& note : notes) text += wrapped("- " + note, columns, 2);
   return text;
 }
 

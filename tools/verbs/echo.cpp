@@ -9,6 +9,7 @@
 #include "tools/common/log.hpp"
 #include "tools/common/report.hpp"
 #include "tools/common/server.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
 
 namespace bus::tools {

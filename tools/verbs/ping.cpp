@@ -20,6 +20,7 @@
 #include "tools/common/log.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/report.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
 
 namespace bus::tools {

@@ -16,6 +16,7 @@
 #include "tools/common/report.hpp"
 #include "tools/common/server.hpp"
 #include "tools/common/stream_check.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
 
 namespace bus::tools {

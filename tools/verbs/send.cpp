@@ -19,6 +19,7 @@
 #include "tools/common/made_message.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/report.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
 
 namespace bus::tools {

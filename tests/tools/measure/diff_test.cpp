@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "tests/tools/measure/made_result.hpp"
-#include "tools/measure/table.hpp"
+#include "tools/common/terminal_text.hpp"
 
 namespace bus::test {
 namespace {
@@ -170,7 +170,7 @@ TEST_CASE("the table of a difference fits its width", "[measure]") {
     std::istringstream text(to_text(difference, false, width));
     for (std::string line; std::getline(text, line);) {
       CAPTURE(width, line);
-      REQUIRE(tools::measure::width_of(line) <= static_cast<std::size_t>(width));
+      REQUIRE(tools::width_of(line) <= static_cast<std::size_t>(width));
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "tests/tools/measure/made_result.hpp"
+#include "tools/common/terminal_text.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/plot.hpp"
 #include "tools/measure/table.hpp"
@@ -13,6 +14,7 @@ namespace bus::test {
 namespace {
 
 using namespace tools::measure;
+using tools::width_of;
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
