@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tools/common/terminal_text.hpp"
+#include "tools/measure/environment.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/summarize.hpp"
 #include "tools/measure/table.hpp"
@@ -29,16 +30,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kMachine
                                                                                   {"build", "type"},
                                                                                   {"build", "flags"},
                                                                                   {"build", "compiler"}}};
-
-std::string_view environment_value(const Result& result, std::string_view group, std::string_view key) {
-  for (const auto& [name, keys] : result.environment) {
-    if (name != group) continue;
-    for (const auto& [word, value] : keys) {
-      if (word == key) return value;
-    }
-  }
-  return {};
-}
 
 std::vector<double> values_of(const Row& row) {
   std::vector<double> values;
@@ -158,7 +149,7 @@ Difference diff(const Result& before, const Result& after, double limit) {
   difference.limit = limit;
   std::vector<std::string>& warnings = difference.warnings;
   for (const auto& [group, key] : kMachine) {
-    const std::string_view was = environment_value(before, group, key), is = environment_value(after, group, key);
+    const std::string_view was = value_of(before.environment, group, key), is = value_of(after.environment, group, key);
     if (was == is) continue;
     const auto shown = [](std::string_view value) { return value.empty() ? "not told" : harmless(value); };
     warnings.push_back((group == "build" ? "different builds: " : "different machines: ") + std::string(group) + " " +

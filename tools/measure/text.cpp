@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tools/common/terminal_text.hpp"
+#include "tools/measure/environment.hpp"
 #include "tools/measure/numbers.hpp"
 #include "tools/measure/plot.hpp"
 #include "tools/measure/stats.hpp"
@@ -25,14 +26,10 @@ constexpr int kLeastWidth = 40;
 
 using Rows = std::vector<const Row*>;
 
+/// Empty when it is not known.
 std::string_view environment_value(const Result& result, std::string_view group, std::string_view key) {
-  for (const auto& [name, keys] : result.environment) {
-    if (name != group) continue;
-    for (const auto& [word, value] : keys) {
-      if (word == key && value != "unknown") return value;
-    }
-  }
-  return {};
+  const std::string_view value = value_of(result.environment, group, key);
+  return value == "unknown" ? std::string_view() : value;
 }
 
 const Figure* figure(const Row& row, const char* name) {
