@@ -221,7 +221,7 @@ TEST_CASE("batches and loans carry the same messages", "[system][measure]") {
 }
 
 TEST_CASE("a process that is kept from its CPU is named as the cause of the worst sample", "[system][measure]") {
-  Process measuring = start_bus({"latency", "shm://", "-w", "spin", "-d", "3s", "--warmup", "0", "-r", "1", "--json"});
+  Process measuring = start_bus({"latency", "shm://", "-w", "spin", "-d", "8s", "--warmup", "0", "-r", "1", "--json"});
   const auto pids = roles_of(measuring.pid(), 2);
   const pid_t near = pids.back();
   // Far more than it takes to start, also under a sanitizer, and far less than the whole.
