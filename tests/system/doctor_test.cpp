@@ -78,12 +78,12 @@ TEST_CASE("doctor names what a killed listener left, and not what a living one h
   const Json finding = finding_of(objects(run_bus({"doctor", "--json"}).out), "leftovers");
   const std::string mend = finding.at("mend");
   REQUIRE(finding.at("severity") == "note");
-  REQUIRE_THAT(mend, Contains(dead_name + "." + kind + " ") && Contains(dead_name + "." + kind + ".lock") &&
+  REQUIRE_THAT(mend, Contains(dead_name + "." + kind + " ") && Contains(dead_name + "." + kind + ".ipcbus-lock") &&
                          !Contains(living_name + "." + kind));
   // It has changed nothing; the command does.
   const std::string socket = std::string(std::getenv("XDG_RUNTIME_DIR")) + "/ipcbus/" + dead_name + "." + kind;
   REQUIRE(std::filesystem::exists(socket));
-  REQUIRE(std::filesystem::exists(socket + ".lock"));
+  REQUIRE(std::filesystem::exists(socket + ".ipcbus-lock"));
   REQUIRE(run({"/bin/sh", "-c", mend}).status == exited(0));
   REQUIRE_FALSE(std::filesystem::exists(socket));
   REQUIRE_THAT(finding_of(objects(run_bus({"doctor", "--json"}).out), "leftovers").at("mend").get<std::string>(),

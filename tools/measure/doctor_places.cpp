@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/local_socket.hpp"
 #include "tools/measure/doctor_checks.hpp"
 
 namespace bus::tools::measure {
@@ -164,7 +165,7 @@ std::optional<bool> stays_held(const std::string& lock) {
   return held;
 }
 
-constexpr std::string_view kLock = ".lock";
+constexpr std::string_view kLock = os::kLockSuffix;
 
 /// Sockets and locks in the runtime directory whose owner is dead.
 void find_stale_names(const Examination& e, const std::string& folder, std::vector<std::string>& stale) {

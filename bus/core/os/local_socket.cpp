@@ -64,7 +64,7 @@ sockaddr_un socket_address(const std::string& path) noexcept {
   return address;
 }
 
-std::string lock_path(const std::string& path) { return path + ".lock"; }
+std::string lock_path(const std::string& path) { return path + std::string(kLockSuffix); }
 
 bool lock_whole(int fd) noexcept {
   struct flock lock {};
@@ -82,7 +82,24 @@ bool is_file_at(int fd, const std::string& path) noexcept {
 }
 
 Fd open_lock(const std::string& path, bool create) noexcept {
-  return Fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | (create ? O_CREAT : 0), 0600));
+  return Fd(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0), 0600));
+}
+
+/// Whether an open file beside a socket is a lock as we make them: a regular file of ours that nobody else may open,
+/// empty (its maker died before it wrote) or with a pid and a newline. Any other is a stranger's, whatever its name.
+bool is_our_lock(int fd) noexcept {
+  struct stat info {};
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_uid != geteuid() || (info.st_mode & 077) != 0 ||
+      info.st_nlink > 1) {
+    return false;
+  }
+  std::array<char, 16> text{};
+  const ssize_t size = pread(fd, text.data(), text.size(), 0);
+  if (size == 0) return true;
+  if (size < 2 || static_cast<std::size_t>(size) == text.size() || text[static_cast<std::size_t>(size) - 1] != '\n') {
+    return false;
+  }
+  return std::all_of(text.data(), text.data() + size - 1, [](char c) { return c >= '0' && c <= '9'; });
 }
 
 std::string owner_text(int lock) {
@@ -109,11 +126,10 @@ std::string runtime_directory() {
 }
 
 void check_socket_path(const std::string& path, std::string_view address) {
-  const std::size_t length = lock_path(path).size() - std::strlen(".lock");
-  if (length <= kLongestPath) return;
+  if (path.size() <= kLongestPath) return;
   fail("address", address, Errc::bad_address,
-       "the socket's path has " + std::to_string(length) + " characters, and at most " + std::to_string(kLongestPath) +
-           " are possible: " + path + "; choose a shorter name");
+       "the socket's path has " + std::to_string(path.size()) + " characters, and at most " +
+           std::to_string(kLongestPath) + " are possible: " + path + "; choose a shorter name");
 }
 
 std::string socket_path(std::string_view name, std::string_view kind, std::string_view address) {
@@ -137,6 +153,12 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
   for (const Deadline patience = in(kLockPatience);;) {
     BUS_FAULT_POINT();
     lock_ = open_lock(lock, true);
+    // ELOOP: a symbolic link, ENXIO: a socket, EISDIR: a directory
+    const bool strange = lock_ ? !is_our_lock(lock_.get()) : errno == ELOOP || errno == ENXIO || errno == EISDIR;
+    if (strange) {
+      fail("listen", address, Errc::address_in_use,
+           lock + " is there and is no lock file of ours; it is left alone: choose another name or remove it");
+    }
     if (!lock_) fail_system("listen", address, lock);
     const bool locked = lock_whole(lock_.get());
     if (locked && is_file_at(lock_.get(), lock)) break;
@@ -175,22 +197,27 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
     fail_system("listen", address, path_);
   }
   BUS_FAULT_POINT();
-  if (chmod(path_.c_str(), 0600) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0) {
+  if (lstat(path_.c_str(), &info) != 0 || chmod(path_.c_str(), 0600) != 0 || ::listen(socket_.get(), SOMAXCONN) != 0) {
     const int saved = errno;
     unlink(path_.c_str());
     unlink(lock.c_str());
     errno = saved;
     fail_system("listen", address, path_);
   }
+  device_ = info.st_dev;
+  inode_ = info.st_ino;
   socket_line_.emplace(socket_.get());
 }
 
 LocalListener::~LocalListener() {
   if (getpid() != owner_) return;  // a forked child's copy: the files are its parent's
+  // What somebody has put in the place of our files is his.
+  struct stat info {};
   BUS_FAULT_POINT();
-  unlink(path_.c_str());
+  if (lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ && info.st_ino == inode_) unlink(path_.c_str());
   BUS_FAULT_POINT();
-  unlink(lock_path(path_).c_str());
+  const std::string lock = lock_path(path_);
+  if (is_file_at(lock_.get(), lock)) unlink(lock.c_str());
 }
 
 Result<Fd> connect_local(const std::string& path) noexcept {
@@ -222,7 +249,7 @@ bool try_sweep(const std::string& path) noexcept {
   try {
     const std::string lock = lock_path(path);
     const Fd fd = open_lock(lock, false);
-    if (!fd) return true;
+    if (!fd || !is_our_lock(fd.get())) return true;
     if (!lock_whole(fd.get())) return false;
     if (!is_file_at(fd.get(), lock)) return true;
     struct stat info {};

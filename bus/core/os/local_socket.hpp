@@ -1,10 +1,12 @@
 // bus/core/os/local_socket.hpp: Unix domain stream sockets with a name in the file system, done safely.
 //
-// A name NAME is the socket DIRECTORY/NAME.KIND in the runtime directory and beside it NAME.KIND.lock. The
-// listener holds an open-file-description lock on the lock file for as long as it lives; the kernel drops it
-// when the process dies. So: lock held = alive, never stolen; lock free = stale, removed by whoever comes
-// next: a new listener, a client that is refused, or a peer that sees the listener die (sweep()).
-// The lock file holds the owner's pid as text, for error messages only.
+// A name NAME is the socket DIRECTORY/NAME.KIND in the runtime directory; an explicit path is a socket anywhere. Beside
+// it stands a lock file, the socket's path with ".ipcbus-lock" behind it. The listener holds an open-file-description
+// lock on that for as long as it lives; the kernel drops it when the process dies. So: lock held = alive, never stolen;
+// lock free and connections refused = stale, removed by whoever comes next: a new listener, a client that is refused,
+// or a peer that sees the listener die (sweep()).
+// What is not ours is never touched: a lock file is ours if it is a regular file of our user, open to nobody else,
+// that is empty or holds a pid (for error messages); a socket at which somebody answers belongs to him, lock or not.
 // The directory is $XDG_RUNTIME_DIR/ipcbus, else /run/user/UID/ipcbus, else /tmp/ipcbus-UID: made 0700, and
 // refused unless it is a directory of ours that nobody else may write. No abstract sockets.
 #pragma once
@@ -29,10 +31,14 @@ namespace bus::os {
 /// Checks the length of an explicit path. Throws Error(bad_address).
 void check_socket_path(const std::string& path, std::string_view address);
 
+/// Behind a socket's path: its lock file. Long, because sockets with a path of the user's stand among his files.
+inline constexpr std::string_view kLockSuffix = ".ipcbus-lock";
+
 /// A listening socket with its lock. Removes both files when destroyed (in the process that made it).
 class LocalListener {
  public:
-  /// Throws Error: address_in_use (names the pid), permission_denied, or the system's.
+  /// Throws Error: address_in_use (names the pid, or what stands there that is not ours), permission_denied, or the
+  /// system's.
   LocalListener(std::string path, std::string_view address);
   ~LocalListener();
   LocalListener(const LocalListener&) = delete;
@@ -46,6 +52,8 @@ class LocalListener {
   Fd lock_, socket_;
   std::optional<Lifeline> lock_line_, socket_line_;  // a forked child must not hold the lock for its dead parent
   ::pid_t owner_;
+  ::dev_t device_ = 0;  // of the socket's file, as we made it
+  ::ino_t inode_ = 0;
 };
 
 /// A connected non-blocking socket. Errors: no_peer (no socket, or a stale one: it is swept), permission_denied,

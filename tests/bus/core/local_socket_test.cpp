@@ -58,7 +58,28 @@ void leave_stale(const std::string& path) {
   REQUIRE(::kill(child, SIGKILL) == 0);
   REQUIRE(::waitpid(child, nullptr, 0) == child);
   REQUIRE(fs::exists(path));
-  REQUIRE(fs::exists(path + ".lock"));
+  REQUIRE(fs::exists(path + ".ipcbus-lock"));
+}
+
+std::string content_of(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void make_file(const std::string& path, const std::string& content, mode_t mode = 0600) {
+  std::ofstream(path) << content;
+  REQUIRE(::chmod(path.c_str(), mode) == 0);
+}
+
+/// A socket that another program has bound there, with no lock of ours.
+bus::os::Fd foreign_socket(const std::string& path, int type) {
+  bus::os::Fd fd(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  path.copy(name.sun_path, sizeof name.sun_path - 1);
+  REQUIRE(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0);
+  if (type == SOCK_STREAM) REQUIRE(::listen(fd.get(), 1) == 0);
+  return fd;
 }
 
 /// Another runtime directory for as long as it lives.
@@ -95,7 +116,7 @@ TEST_CASE("a listener can be reached, and removes its files when it goes", "[loc
     REQUIRE(bus::os::is_trusted(who->uid));
   }
   REQUIRE_FALSE(fs::exists(path));
-  REQUIRE_FALSE(fs::exists(path + ".lock"));
+  REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
   REQUIRE_FALSE(bus::os::is_trusted(::geteuid() + 1));
 }
 
@@ -117,7 +138,7 @@ TEST_CASE("what a killed listener left is replaced by the next", "[local_socket]
     const LocalListener listener(path, "test://next");
     REQUIRE(bus::os::connect_local(path));
   }
-  REQUIRE_FALSE(fs::exists(path + ".lock"));
+  REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
 }
 
 TEST_CASE("what a killed listener left is swept by a client that is refused, or by whoever saw it die",
@@ -126,28 +147,28 @@ TEST_CASE("what a killed listener left is swept by a client that is refused, or 
   leave_stale(path);
   REQUIRE(bus::os::connect_local(path).error() == bus::Errc::no_peer);
   REQUIRE_FALSE(fs::exists(path));
-  REQUIRE_FALSE(fs::exists(path + ".lock"));
+  REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
   leave_stale(path);
   bus::os::sweep(path);
   REQUIRE_FALSE(fs::exists(path));
-  REQUIRE_FALSE(fs::exists(path + ".lock"));
+  REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
   bus::os::sweep(path);  // nothing there: nothing to do
 }
 
 TEST_CASE("each single file that a death may leave is no obstacle", "[local_socket]") {
   const std::string path = fresh_path();
-  SECTION("an empty lock file") { std::ofstream(path + ".lock").flush(); }
-  SECTION("a lock file with nonsense") { std::ofstream(path + ".lock") << "-99999999999999999999"; }
+  SECTION("an empty lock file") { make_file(path + ".ipcbus-lock", ""); }
+  SECTION("a lock file with the pid of a dead process") { make_file(path + ".ipcbus-lock", "4194304\n"); }
   SECTION("a socket without a lock file") {
     leave_stale(path);
-    fs::remove(path + ".lock");
+    fs::remove(path + ".ipcbus-lock");
   }
   {
     const LocalListener listener(path, "test://x");
     REQUIRE(bus::os::connect_local(path));
   }
   REQUIRE_FALSE(fs::exists(path));
-  REQUIRE_FALSE(fs::exists(path + ".lock"));
+  REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
 }
 
 TEST_CASE("a file that is no socket is left alone", "[local_socket]") {
@@ -161,7 +182,88 @@ TEST_CASE("a file that is no socket is left alone", "[local_socket]") {
   file >> word;
   REQUIRE(word == "precious");
   fs::remove(path);
-  fs::remove(path + ".lock");
+  fs::remove(path + ".ipcbus-lock");
+}
+
+TEST_CASE("files of the user's beside a socket's path are not taken for ours", "[local_socket]") {
+  // As for proj/Cargo, which has a Cargo.lock beside it.
+  const std::string path = temporary_folder() + "/Cargo";
+  make_file(path + ".lock", "important\n", 0644);
+  {
+    const LocalListener listener(path, "test://x");
+    REQUIRE(bus::os::connect_local(path));
+  }
+  leave_stale(path);
+  REQUIRE(bus::os::connect_local(path).error() == bus::Errc::no_peer);  // sweeps
+  REQUIRE_FALSE(fs::exists(path));
+  REQUIRE(content_of(path + ".lock") == "important\n");
+}
+
+TEST_CASE("a file with a lock's name that is not our lock is refused and left alone", "[local_socket]") {
+  const std::string path = temporary_folder() + "/socket";
+  const std::string lock = path + ".ipcbus-lock";
+  std::string content;
+  mode_t mode = 0600;
+  SECTION("other content") { content = "important"; }
+  SECTION("a number that is no pid of ours") { content = "-99999999999999999999"; }
+  SECTION("a pid without its newline") { content = "4242"; }
+  SECTION("a newline alone") { content = "\n"; }
+  SECTION("more than a pid") { content = "4242\n4243\n"; }
+  SECTION("digits without end") { content = std::string(4096, '7') + "\n"; }
+  SECTION("open to others") { mode = 0644; }
+  SECTION("open to others, with a pid") {
+    content = "4242\n";
+    mode = 0640;
+  }
+  make_file(lock, content, mode);
+  const std::string text = error_text(bus::Errc::address_in_use, [&] { const LocalListener x(path, "test://x"); });
+  CAPTURE(text);
+  REQUIRE(text.find("test://x: " + lock) != std::string::npos);
+  REQUIRE(text.find("left alone") != std::string::npos);
+  REQUIRE(text.find('\n') == std::string::npos);
+  REQUIRE_FALSE(fs::exists(path));
+  // Nor does anybody sweep it, or what stands beside it.
+  foreign_socket(path, SOCK_STREAM);
+  REQUIRE(bus::os::connect_local(path).error() == bus::Errc::no_peer);
+  bus::os::sweep_after_death(path);
+  REQUIRE(fs::exists(path));
+  REQUIRE(content_of(lock) == content);
+  struct stat info {};
+  REQUIRE(::stat(lock.c_str(), &info) == 0);
+  REQUIRE((info.st_mode & 0777) == mode);
+}
+
+TEST_CASE("what stands at a lock's name and is no file of ours is left alone, too", "[local_socket]") {
+  const std::string path = temporary_folder() + "/socket";
+  const std::string lock = path + ".ipcbus-lock", elsewhere = path + ".elsewhere";
+  make_file(elsewhere, "");
+  SECTION("a directory") { fs::create_directory(lock); }
+  SECTION("a symbolic link") { fs::create_symlink(elsewhere, lock); }
+  SECTION("a second name of another file") { fs::create_hard_link(elsewhere, lock); }
+  SECTION("a pipe") { REQUIRE(::mkfifo(lock.c_str(), 0600) == 0); }
+  SECTION("a socket") { static_cast<void>(foreign_socket(lock, SOCK_DGRAM)); }
+  SECTION("a file of another user") {
+    make_file(lock, "");
+    if (::chown(lock.c_str(), 12345, 12345) != 0) return;  // only root can give it away
+  }
+  const std::string text = error_text(bus::Errc::address_in_use, [&] { const LocalListener x(path, "test://x"); });
+  REQUIRE(text.find(lock) != std::string::npos);
+  bus::os::sweep(path);
+  REQUIRE(fs::symlink_status(lock).type() != fs::file_type::not_found);
+  REQUIRE(fs::exists(elsewhere));
+}
+
+TEST_CASE("a listener that ends leaves what has taken the place of its files", "[local_socket]") {
+  const std::string path = temporary_folder() + "/socket";
+  {
+    const LocalListener listener(path, "test://x");
+    fs::remove(path);
+    fs::remove(path + ".ipcbus-lock");
+    make_file(path, "precious");
+    make_file(path + ".ipcbus-lock", "4242\n");
+  }
+  REQUIRE(content_of(path) == "precious");
+  REQUIRE(content_of(path + ".ipcbus-lock") == "4242\n");
 }
 
 TEST_CASE("of many that start at once exactly one gets the address", "[local_socket]") {
@@ -229,7 +331,7 @@ TEST_CASE("of many that start at once exactly one gets the address", "[local_soc
     REQUIRE(::read(won[0], &rest, 1) == 0);  // nobody else had won
     ::close(won[0]);
     REQUIRE_FALSE(fs::exists(path));
-    REQUIRE_FALSE(fs::exists(path + ".lock"));
+    REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
   }
 }
 

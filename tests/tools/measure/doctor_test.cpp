@@ -361,8 +361,8 @@ TEST_CASE("leftovers are what the dead left, and never what belongs to the livin
   REQUIRE(of(examine(quiet.machine), "leftovers").severity == Severity::ok);
 
   leave_socket(folder + "/dead one.unix");
-  quiet.root.put("/run/user/1/ipcbus/dead one.unix.lock", "4242");
-  quiet.root.put("/run/user/1/ipcbus/alone.shm.lock", "4242");
+  quiet.root.put("/run/user/1/ipcbus/dead one.unix.ipcbus-lock", "4242");
+  quiet.root.put("/run/user/1/ipcbus/alone.shm.ipcbus-lock", "4242");
   const std::string queue = queue_name(quiet, "gone");
   quiet.root.put("/dev/shm/" + queue, "x");
   const auto findings = examine(quiet.machine);
@@ -371,12 +371,12 @@ TEST_CASE("leftovers are what the dead left, and never what belongs to the livin
   REQUIRE(finding.severity == Severity::note);
   REQUIRE_THAT(finding.what, Contains("4 files") && !Contains("living") && !Contains("queues"));
   REQUIRE(finding.mend ==
-          "rm -f -- /run/user/1/ipcbus/alone.shm.lock '/run/user/1/ipcbus/dead one.unix' "
-          "'/run/user/1/ipcbus/dead one.unix.lock' /dev/shm/" +
+          "rm -f -- /run/user/1/ipcbus/alone.shm.ipcbus-lock '/run/user/1/ipcbus/dead one.unix' "
+          "'/run/user/1/ipcbus/dead one.unix.ipcbus-lock' /dev/shm/" +
               queue);
   // Looking has changed nothing.
   REQUIRE(std::filesystem::exists(folder + "/dead one.unix"));
-  REQUIRE(std::filesystem::exists(folder + "/alone.shm.lock"));
+  REQUIRE(std::filesystem::exists(folder + "/alone.shm.ipcbus-lock"));
   REQUIRE(std::filesystem::exists(folder + "/living.shm"));
 }
 
@@ -402,7 +402,7 @@ TEST_CASE("a socket without a lock is a leftover only if nobody has it", "[measu
 
 TEST_CASE("nothing in a runtime directory of somebody else is called a leftover", "[measure]") {
   QuietMachine quiet;
-  quiet.root.put("/run/user/1/ipcbus/alone.shm.lock", "4242");
+  quiet.root.put("/run/user/1/ipcbus/alone.shm.ipcbus-lock", "4242");
   REQUIRE(of(examine(quiet.machine), "leftovers").severity == Severity::note);
   quiet.machine.uid += 1;
   REQUIRE(of(examine(quiet.machine), "leftovers").severity == Severity::ok);

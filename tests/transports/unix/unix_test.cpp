@@ -151,7 +151,7 @@ TEST_CASE("a killed unix listener leaves no file once its peer has noticed", "[u
   ::waitpid(child, nullptr, 0);
   REQUIRE(channel.receive(test::soon()).error() == Errc::peer_died);
   REQUIRE_FALSE(std::filesystem::exists(path));
-  REQUIRE_FALSE(std::filesystem::exists(path + ".lock"));
+  REQUIRE_FALSE(std::filesystem::exists(path + ".ipcbus-lock"));
 }
 
 TEST_CASE("a unix listener of a stranger is refused, and a stranger at ours", "[unix]") {
