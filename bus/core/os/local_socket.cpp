@@ -102,6 +102,27 @@ bool is_our_lock(int fd) noexcept {
   return std::all_of(text.data(), text.data() + size - 1, [](char c) { return c >= '0' && c <= '9'; });
 }
 
+/// Whether nobody is behind a socket any more: the kernel refuses the connection. Whatever else it says, somebody may
+/// be.
+bool is_dead(const std::string& path) noexcept {
+  const Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un name = socket_address(path);
+  return probe && connect(probe.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 &&
+         (errno == ECONNREFUSED || errno == ENOENT);
+}
+
+/// The same, patiently: of one who is just dying the kernel may free the lock a moment before it closes the socket.
+bool becomes_dead(const std::string& path) noexcept {
+  std::chrono::nanoseconds next = 1ms;
+  for (const Deadline patience = in(kLockPatience); !is_dead(path); next *= 2) {
+    if (Clock::now() >= patience) return false;
+    WaitSet pause;
+    pause.at_most(next);
+    pause.sleep(patience);
+  }
+  return true;
+}
+
 std::string owner_text(int lock) {
   std::array<char, 16> digits{};
   const ssize_t size = pread(lock, digits.data(), digits.size() - 1, 0);
@@ -175,12 +196,16 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
   if (ftruncate(lock_.get(), 0) != 0 || pwrite(lock_.get(), pid.data(), pid.size(), 0) < 0) {
     fail_system("listen", address, lock);
   }
-  // We hold the lock: a socket that is there belongs to the dead. Anything else than a socket is not ours to remove.
+  // We hold the lock: a socket that is there belongs to the dead, or to somebody who knows nothing of our locks. Only a
+  // dead socket is ours to remove.
   struct stat info {};
   if (lstat(path_.c_str(), &info) == 0) {
-    if (!S_ISSOCK(info.st_mode)) {
+    const char* const taken = !S_ISSOCK(info.st_mode) ? " is there and is no socket; it is left alone"
+                              : !becomes_dead(path_)  ? " is in use by another program's socket; it is left alone"
+                                                      : nullptr;
+    if (taken != nullptr) {
       unlink(lock.c_str());
-      fail("listen", address, Errc::address_in_use, path_ + " is there and is no socket; it is left alone");
+      fail("listen", address, Errc::address_in_use, path_ + taken);
     }
     BUS_FAULT_POINT();
     unlink(path_.c_str());
@@ -244,7 +269,7 @@ Result<Fd> connect_local(const std::string& path) noexcept {
 
 namespace {
 
-/// False while somebody holds the lock.
+/// False while somebody holds the lock, or has the socket.
 bool try_sweep(const std::string& path) noexcept {
   try {
     const std::string lock = lock_path(path);
@@ -253,7 +278,10 @@ bool try_sweep(const std::string& path) noexcept {
     if (!lock_whole(fd.get())) return false;
     if (!is_file_at(fd.get(), lock)) return true;
     struct stat info {};
-    if (lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) unlink(path.c_str());
+    if (lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+      if (!is_dead(path)) return false;
+      unlink(path.c_str());
+    }
     unlink(lock.c_str());
   } catch (const std::bad_alloc&) {
     // Nothing was touched; the next one sweeps.

@@ -253,6 +253,33 @@ TEST_CASE("what stands at a lock's name and is no file of ours is left alone, to
   REQUIRE(fs::exists(elsewhere));
 }
 
+TEST_CASE("a socket at which another program answers is never stolen", "[local_socket]") {
+  const int type = GENERATE(SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET);
+  CAPTURE(type);
+  const std::string path = temporary_folder() + "/socket";
+  const bus::os::Fd server = foreign_socket(path, type);
+  const auto refused = [&] {
+    const std::string text = error_text(bus::Errc::address_in_use, [&] { const LocalListener x(path, "test://x"); });
+    REQUIRE(text.find(path + " is in use by another program") != std::string::npos);
+    REQUIRE(fs::is_socket(path));
+    REQUIRE_FALSE(fs::exists(path + ".ipcbus-lock"));
+  };
+  refused();
+  if (type == SOCK_STREAM) {
+    // Nor when its queue of connections is full, nor when a dead listener's lock lies beside it.
+    std::vector<bus::os::Fd> waiting;
+    for (auto next = bus::os::connect_local(path); next; next = bus::os::connect_local(path)) {
+      waiting.push_back(std::move(*next));
+    }
+    refused();
+    make_file(path + ".ipcbus-lock", "4194304\n");
+    bus::os::sweep(path);
+    bus::os::sweep_after_death(path);
+    REQUIRE(fs::is_socket(path));
+    refused();
+  }
+}
+
 TEST_CASE("a listener that ends leaves what has taken the place of its files", "[local_socket]") {
   const std::string path = temporary_folder() + "/socket";
   {
