@@ -51,7 +51,9 @@ struct FlusherCore {
 namespace {
 
 constinit std::atomic<FlusherCore*> instance{nullptr};
-constinit std::atomic<bool> starting{false};
+// Who starts the thread: forks_so_far() of his process, plus 1; 0: nobody. So a child that was forked in the midst of
+// it does not wait for a thread that it has not got.
+constinit std::atomic<std::uint32_t> starting{0};
 
 FlusherCore* running() noexcept {
   FlusherCore* core = instance.load(std::memory_order_acquire);
@@ -177,16 +179,25 @@ struct FlusherThread {
     return nullptr;
   }
 
-  /// Starts the thread if this process has none. Null: not possible now.
+  /// Starts the thread if this process has none, or waits while another caller does. Null: it cannot be started now.
   static FlusherCore* get() noexcept {
     if (FlusherCore* core = running()) return core;
-    if (starting.exchange(true, std::memory_order_acquire)) return nullptr;  // another caller is at it
+    const std::uint32_t here = os::watch_forks() + 1;
+    for (std::uint32_t starter = starting.load(std::memory_order_acquire);;) {
+      if (starter == here) {
+        starting.wait(here, std::memory_order_acquire);
+        starter = starting.load(std::memory_order_acquire);
+      } else if (starting.compare_exchange_weak(starter, here, std::memory_order_acquire)) {
+        break;
+      }
+    }
     FlusherCore* core = running();
     if (core == nullptr) {
       core = start();
       if (core != nullptr) instance.store(core, std::memory_order_release);
     }
-    starting.store(false, std::memory_order_release);
+    starting.store(0, std::memory_order_release);
+    starting.notify_all();
     return core;
   }
 

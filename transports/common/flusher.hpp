@@ -44,7 +44,8 @@ class FlusherClient {
 
 class Flusher {
  public:
-  /// Calls on_due() at `due` or soon after it. False: the thread could not be started, nothing will happen.
+  /// Calls on_due() at `due` or soon after it. False: the thread could not be started, nothing will happen:
+  /// send what is gathered at once.
   [[nodiscard]] static bool watch(FlusherClient&, Clock::time_point due) noexcept;
   /// Calls on_due() when `fd` can be written. False: not possible now; watch() by time instead.
   [[nodiscard]] static bool watch_writable(FlusherClient&, int fd) noexcept;

@@ -49,12 +49,15 @@ void BusChannel::take_acks(std::size_t budget) noexcept {
 }
 
 void BusChannel::note_held() noexcept {
-  const bool held = !out_.idle();
-  held_.store(held, std::memory_order_relaxed);
-  if (!held || watched_) return;
-  // Without the Flusher's thread what is held leaves with the caller's next call.
-  watched_ = common::Flusher::watch(
-      *this, Clock::now() + (out_.pending() ? Clock::duration(kPendingTick) : Clock::duration(kGatheredFor)));
+  if (!out_.idle() && !watched_) {
+    watched_ = common::Flusher::watch(
+        *this, Clock::now() + (out_.pending() ? Clock::duration(kPendingTick) : Clock::duration(kGatheredFor)));
+    // Without the Flusher nothing is left lying about. What finds no room now leaves with the caller's next call.
+    if (!watched_ && out_.flush(acked_.load(std::memory_order_relaxed)) == Outbound::Outcome::nobody) {
+      dead_.store(true, std::memory_order_relaxed);
+    }
+  }
+  held_.store(!out_.idle(), std::memory_order_relaxed);
 }
 
 std::error_code BusChannel::send_message(std::span<const std::byte> payload, bool promised) noexcept {
