@@ -84,6 +84,7 @@ class BusChannel final : public ChannelImpl, private common::FlusherClient {
   [[nodiscard]] bool ping_if_due(Clock::time_point now) noexcept;
   [[nodiscard]] std::uint64_t taken_here() const noexcept;
   [[nodiscard]] bool is_over() const noexcept;
+  [[nodiscard]] bool has_for_receiver() const noexcept;
   void refill() noexcept;
   void show_readable(bool readable) noexcept;
   void drop_batch() noexcept;

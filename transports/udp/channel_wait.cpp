@@ -38,9 +38,13 @@ bool BusChannel::is_over() const noexcept {
          inbound_.ended();
 }
 
+// Behind a gap whole messages may wait for the receiver's next call, which is what says that the rest is missing: the
+// socket may be empty by then and tell nobody.
+bool BusChannel::has_for_receiver() const noexcept { return !inbound_.empty() || inbound_.has_gap() || is_over(); }
+
 // Someone else than the thread that waits has taken something in: tell it.
 void BusChannel::wake_others(bool receiver) noexcept {
-  if (!receiver && (receive_armed_ || readable_) && (!inbound_.empty() || is_over())) show_readable(true);
+  if (!receiver && (receive_armed_ || readable_) && has_for_receiver()) show_readable(true);
   if (sender_news_ && send_armed_) os::signal_event(send_event_.get());
   sender_news_ = false;
 }
@@ -61,7 +65,7 @@ bool BusChannel::arm(Ready ready, WaitSet& set) noexcept {
   set.add(fd_.get(), POLLIN);
   switch (ready) {
     case Ready::receive: {
-      if (!inbound_.empty() || is_over()) return true;
+      if (has_for_receiver()) return true;
       if (ping_if_due(now)) return true;
       receive_armed_ = true;
       set.add(receive_event_.get(), POLLIN);
@@ -119,7 +123,7 @@ int BusChannel::readable_fd() {
   timer_ = std::move(timer);
   next_ping_ = Clock::time_point{};
   static_cast<void>(ping_if_due(Clock::now()));  // sets the timer
-  show_readable(batch_at_ < batch_size_ || !inbound_.empty() || is_over());
+  show_readable(batch_at_ < batch_size_ || has_for_receiver());
   return readable_.get();
 }
 

@@ -1,4 +1,5 @@
 // tests/transports/udp/udp_channel_test.cpp: the window, the kernel's drops, large messages, deaths.
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <catch2/catch.hpp>
@@ -98,6 +99,48 @@ TEST_CASE("gathered messages of all sizes at once lose nothing with a small wind
   CHECK(received.damaged == 0);
   close_books(pair);
   CHECK(total(pair.server.books().dropped) == 0);
+}
+
+TEST_CASE("a message behind a gap is for the receiver although a sender's thread took it in", "[udp]") {
+  // The peer is made by hand, so that a datagram can be lost.
+  const auto any = udp::resolve(Address::parse("udp://127.0.0.1:0"), "test").front();
+  os::Fd near = udp::make_socket(any).value();
+  const os::Fd far = udp::make_socket(any).value();
+  for (const int fd : {near.get(), far.get()}) REQUIRE_FALSE(udp::bind_to(fd, any));
+  REQUIRE_FALSE(udp::connect_to(near.get(), udp::bound_to(far.get())));
+  REQUIRE_FALSE(udp::connect_to(far.get(), udp::bound_to(near.get())));
+  const int socket = near.get();
+  udp::Agreement terms = usual_terms(1 << 20);
+  terms.session = kSession;
+  terms.max_datagram = kMaxDatagram;
+  udp::BusChannel channel(std::move(near), terms);
+  test::Sender peer;
+  const bool by_descriptor = GENERATE(false, true);
+  CAPTURE(by_descriptor);
+  const int readable = by_descriptor ? channel.readable_fd() : -1;
+  REQUIRE(channel.try_receive().error() == Errc::would_block);
+
+  static_cast<void>(peer.single("lost"));
+  REQUIRE_FALSE(udp::send_one(far.get(), peer.single("behind the gap")));
+  ::pollfd arrived{socket, POLLIN, 0};
+  REQUIRE(::poll(&arrived, 1, 20'000) == 1);
+  WaitSet sender;
+  static_cast<void>(channel.arm(Ready::send, sender));  // takes it in, in search of acks
+  channel.disarm(Ready::send);
+  arrived.revents = 0;
+  REQUIRE(::poll(&arrived, 1, 0) == 0);
+  if (by_descriptor) {
+    ::pollfd ready{readable, POLLIN, 0};
+    CHECK(::poll(&ready, 1, 0) == 1);
+  } else {
+    WaitSet receiver;
+    CHECK(channel.arm(Ready::receive, receiver));  // do not sleep
+    channel.disarm(Ready::receive);
+  }
+  const auto message = channel.try_receive();
+  REQUIRE(message);
+  CHECK(message->text() == "behind the gap");
+  CHECK(dropped(channel.ledger().snapshot(), Reason::network) == 1);
 }
 
 TEST_CASE("without a window the kernel drops what the receiver does not take, and every message is counted", "[udp]") {
