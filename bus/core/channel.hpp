@@ -67,7 +67,7 @@ class Channel {
   Channel& operator=(Channel&&) noexcept;
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
-  /// close(), then frees. Needs every other call to have returned.
+  /// close(), then frees: waits for nobody if a close has timed out. Needs every other call to have returned.
   ~Channel();
 
   /// Queues a copy of `payload` as one message, or returns at once. An empty payload is a message.
@@ -127,10 +127,12 @@ class Channel {
 
   /// Sends what is queued, tells the peer how many messages there were, and ends the channel; what the peer
   /// had sent and was not received is dropped, reason `closed`. Waits at most 5 s for a peer that does not
-  /// take what is queued; what it had not taken then is in the books as lost.
+  /// take what is queued, and not again when a close, with a deadline or without, has waited in vain before; what
+  /// the peer had not taken then never leaves, and stays open in the books.
   void close() noexcept;
   /// close(), and waits until the peer has said what became of our messages, so that books() can close.
-  /// The peer says so when it has received all of them, or closes. May follow close().
+  /// The peer says so when it has received all of them, or closes. May follow close(), or a close that timed out. The
+  /// deadline is kept beside another thread's close(), too. One that is over already only wakes whoever waits.
   /// Errors: timed_out, peer_died.
   std::error_code close(Deadline deadline) noexcept;
 

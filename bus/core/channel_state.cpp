@@ -89,7 +89,9 @@ void ChannelState::count_sent(std::error_code outcome, std::size_t bytes) noexce
 std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
   if (gate.forked()) return Errc::closed;
   gate.shut_and_drain();
-  const std::lock_guard lock(close_mutex_);
+  const std::unique_lock lock(close_mutex_, deadline);
+  if (!lock) return Errc::timed_out;  // another closer is at it, and goes on
+  if (gave_up_ && !confirm) deadline = Deadline::min();
   if (loan_open) {
     impl->drop_loan();
     loan_open = false;
@@ -99,7 +101,10 @@ std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
     const std::error_code outcome = impl->try_close(confirm);
     note(outcome);
     if (outcome != Errc::would_block) return outcome;
-    if (Clock::now() >= deadline) return Errc::timed_out;
+    if (Clock::now() >= deadline) {
+      gave_up_ = true;
+      return Errc::timed_out;
+    }
     if (wait != WaitMode::spin && spinner.turn()) continue;
     if (impl->sleeps_itself(Ready::close, deadline)) continue;
     WaitSet set;

@@ -101,6 +101,7 @@ class ChannelState {
     if (outcome == Errc::peer_died) impl->ledger().peer_died();
   }
 
+  /// See Channel::close(). Without `confirm` it waits for nobody if a close has waited in vain before.
   std::error_code close(Deadline deadline, bool confirm) noexcept;
 
   std::unique_ptr<ChannelImpl> impl;
@@ -111,7 +112,8 @@ class ChannelState {
   std::atomic<int> readable{-1};  // readable_fd(), once it was made; stays valid until the channel is gone
 
  private:
-  std::mutex close_mutex_;  // one closer at a time
+  std::timed_mutex close_mutex_;  // one closer at a time
+  bool gave_up_ = false;          // guarded by close_mutex_: a close has timed out
 };
 
 namespace detail {

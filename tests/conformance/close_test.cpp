@@ -242,6 +242,23 @@ TEST_CASE("closing with confirmation gives up at its deadline", "[conformance]")
   close_books(pair);  // it can be taken up again
 }
 
+TEST_CASE("a close keeps its deadline beside another one, which goes on", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme);
+  if (!pair.client.traits().exchanges_books) return close_books(pair);
+  REQUIRE_FALSE(pair.client.send(bus::bytes_of("nobody looks at this yet"), soon()));
+  InThread other([&] { return pair.client.close(soon()); });
+  other.wait_until_blocked();
+  REQUIRE(pair.client.close(bus::in(50ms)) == bus::Errc::timed_out);
+  REQUIRE(pair.client.close(bus::Deadline::min()) == bus::Errc::timed_out);
+  REQUIRE_FALSE(other.done());
+  while (pair.server.receive(soon())) {
+  }
+  REQUIRE_FALSE(other.get());
+  close_books(pair);
+}
+
 TEST_CASE("closing again, and every call after it, is harmless", "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);

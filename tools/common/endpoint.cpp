@@ -4,11 +4,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "bus/core/transport.hpp"
 #include "tools/common/format.hpp"
 #include "tools/common/log.hpp"
 
 namespace bus::tools {
+
+using namespace std::chrono_literals;
 
 void check_address(const std::string& text) {
   const Address address = Address::parse(text);
@@ -48,6 +52,20 @@ std::optional<Channel> accept_or_stop(Listener& listener, Deadline deadline, Sig
   throw Error(code, code == Errc::timed_out
                         ? "listen " + std::string(listener.address()) + ": nobody has connected in time"
                         : describe("accept", listener.address(), code));
+}
+
+std::error_code close_or_stop(Channel& channel, std::chrono::nanoseconds linger, std::chrono::nanoseconds after_signal,
+                              const Signals& signals) noexcept {
+  constexpr auto kSlice = 50ms;  // a close cannot be interrupted
+  Deadline deadline = in(linger);
+  for (bool stopped = false;;) {
+    if (!stopped && signals.stopped()) {
+      stopped = true;
+      deadline = std::min(deadline, in(after_signal));
+    }
+    const std::error_code error = channel.close(stopped ? deadline : std::min(deadline, in(kSlice)));
+    if (error != Errc::timed_out || Clock::now() >= deadline) return error;
+  }
 }
 
 Listener listen_and_say(const std::string& address, Output* output) {

@@ -26,6 +26,14 @@ void check_address(const std::string& address);
 /// The first channel that comes; none after a signal. Throws Error(timed_out), and accept()'s.
 [[nodiscard]] std::optional<Channel> accept_or_stop(Listener& listener, Deadline deadline, Signals& signals);
 
+/// Closes and waits for the peer's word for `linger`, and no longer than `after_signal` once a signal has come. Errors:
+/// close()'s. For main's thread; an OnStop may interrupt() at the same time.
+[[nodiscard]] std::error_code close_or_stop(Channel& channel, std::chrono::nanoseconds linger,
+                                            std::chrono::nanoseconds after_signal, const Signals& signals) noexcept;
+
+/// Wakes whoever waits in the channel, for good, and waits for nobody: closing in good order is close_or_stop()'s.
+inline void interrupt(Channel& channel) noexcept { static_cast<void>(channel.close(Deadline::min())); }
+
 /// Listens and says so on stderr, and with `output` also there, as an event. Throws Error.
 [[nodiscard]] Listener listen_and_say(const std::string& address, Output* output);
 

@@ -256,7 +256,7 @@ Exit Pinging::run() {
   }
   start_ = last_ = Clock::now();
   {
-    const Signals::OnStop guard(signals_, [this] { channel_.close(); });
+    const Signals::OnStop guard(signals_, [this] { interrupt(channel_); });
     ping_all();
   }
   // What it says shows in the books, and a peer that has ended is in failure_ already.

@@ -336,8 +336,7 @@ void Sending::report_summary() {
 }
 
 Exit Sending::finish() {
-  const auto linger = signals_.stopped() ? kLingerAfterSignal : *arguments_.duration("linger");
-  std::error_code closing = channel_.close(in(linger));
+  std::error_code closing = close_or_stop(channel_, *arguments_.duration("linger"), kLingerAfterSignal, signals_);
   if (signals_.stopped() && closing == Errc::timed_out) closing = {};
   const Books books = channel_.books();
   summary_.books.add(books);
@@ -368,7 +367,7 @@ Exit Sending::run() {
     input_->before_waiting([this] { static_cast<void>(channel_.flush()); });
     input_->also_end_on(peer_over_.get());
   }
-  const Signals::OnStop guard(signals_, [this] { channel_.close(); });
+  const Signals::OnStop guard(signals_, [this] { interrupt(channel_); });
   std::jthread dropper;  // ends when the channel does, which each way out of here sees to
   if (!reply_) dropper = std::jthread([this] { drop_answers(); });
   try {

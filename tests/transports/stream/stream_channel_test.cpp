@@ -8,7 +8,9 @@
 #include <random>
 #include <thread>
 
+#include "bus/core/channel.hpp"
 #include "tests/support/payload.hpp"
+#include "tests/support/traffic.hpp"
 #include "tests/transports/stream/sockets.hpp"
 
 using namespace bus;
@@ -119,6 +121,37 @@ TEST_CASE("an end is seen after every message before it, and answered", "[stream
   REQUIRE(test::read_exactly(half.far(), kCountsFrameBytes) == framed(Kind::ack, {0, 1, 0}));
   half.sockets.other.reset();
   REQUIRE_FALSE(close(*half.channel, true));
+}
+
+TEST_CASE("a close that has waited in vain is the last to wait", "[stream]") {
+  auto sockets = test::unix_sockets();
+  Channel peer(std::make_unique<StreamChannel>(std::move(sockets.other), terms()), WaitMode::block, "peer");
+  auto closing = std::make_unique<Channel>(std::make_unique<StreamChannel>(std::move(sockets.one), terms()),
+                                           WaitMode::block, "closing");
+  const std::vector<std::byte> message(4096);
+  std::uint64_t accepted = 0;
+  while (!closing->try_send(message)) ++accepted;
+  REQUIRE(closing->close(in(1ms)) == Errc::timed_out);
+  REQUIRE_FALSE(closing->books().closed());
+  // Whoever waits sleeps here, until the peer takes what is left.
+  test::InThread destruction([&] {
+    closing.reset();
+    return true;
+  });
+  destruction.wait_until_blocked();
+  std::uint64_t received = 0;
+  std::error_code end;
+  while (!end) {
+    const auto next = peer.receive(test::soon());
+    if (next) {
+      ++received;
+    } else {
+      end = next.error();
+    }
+  }
+  REQUIRE(destruction.get());
+  REQUIRE(received < accepted);  // what had not been handed over is not delivered later
+  REQUIRE(end == Errc::peer_died);
 }
 
 TEST_CASE("what was sent before a close arrives, however the socket ends", "[stream]") {
