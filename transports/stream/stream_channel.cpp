@@ -238,7 +238,8 @@ std::error_code StreamChannel::hand_over() noexcept {
   // Also what wakes a sender there that nobody receives for.
   if (!ended_writing_) wire_.end_writing();
   ended_writing_ = true;
-  if (!terms_.acknowledged) return {};
+  // A peer that has answered our end has read all there was, and says nothing more.
+  if (!terms_.acknowledged || peer_said_ack_) return {};
   // Source: tcp(7), RFC 2525 2.17: a close with unread bytes resets the connection, and the peer's kernel may then
   // discard what it has not delivered. It has everything when all is acknowledged, the end of our direction too.
   switch (wire_.acknowledged()) {

@@ -123,6 +123,19 @@ TEST_CASE("an end is seen after every message before it, and answered", "[stream
   REQUIRE_FALSE(close(*half.channel, true));
 }
 
+TEST_CASE("an answered end has been read: closing waits for no acknowledgement of what follows it", "[stream]") {
+  Half half(Framing::bus, true);
+  REQUIRE_FALSE(half.channel->try_send(bytes_of("a")));
+  REQUIRE(half.channel->try_close(true) == Errc::would_block);
+  const auto said = test::read_exactly(half.far(), kHeaderBytes + 1 + kCountsFrameBytes);
+  REQUIRE(said.size() == kHeaderBytes + 1 + kCountsFrameBytes);
+  test::write_all(half.far(), framed(Kind::ack, {0, 1, 0}));
+  REQUIRE(test::wait_readable(half.channel->wire().fd()));
+  // One call: the far end's kernel keeps its acknowledgement of the stream's end back for a while.
+  REQUIRE_FALSE(half.channel->try_close(true));
+  REQUIRE(half.channel->ledger().snapshot().peer_received == 1);
+}
+
 TEST_CASE("a close that has waited in vain is the last to wait", "[stream]") {
   auto sockets = test::unix_sockets();
   Channel peer(std::make_unique<StreamChannel>(std::move(sockets.other), terms()), WaitMode::block, "peer");
