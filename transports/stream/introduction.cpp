@@ -26,6 +26,10 @@ class NoHandshake final : public Greeting {
  public:
   NoHandshake(os::Fd socket, StreamChannel::Terms terms) : socket_(std::move(socket)), terms_(std::move(terms)) {}
   Result<std::unique_ptr<ChannelImpl>> step() noexcept override {
+    // A connection that was reset before it said anything (a look at the port, a client that gave up) is no channel.
+    // One that has ended in good order is: the peer may want to read only.
+    std::byte first;
+    if (::recv(socket_.get(), &first, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN) return Errc::no_peer;
     return open_channel(std::move(socket_), std::move(terms_));
   }
   int fd() const noexcept override { return socket_.get(); }
@@ -39,7 +43,18 @@ class NoHandshake final : public Greeting {
 }  // namespace
 
 Introduction::Introduction(os::Fd socket, Handshake::Side side, StreamChannel::Terms terms, Verdict verdict)
-    : socket_(std::move(socket)), terms_(std::move(terms)), handshake_(side, my_hello(terms_, verdict)) {}
+    : listening_(side == Handshake::Side::listening),
+      socket_(std::move(socket)),
+      terms_(std::move(terms)),
+      handshake_(side, my_hello(terms_, verdict)) {}
+
+/// The peer has ended the connection with our answer still to be sent: it gave up while its hello waited for us. One
+/// that has the answer may have sent its messages and closed.
+bool Introduction::gave_up() const noexcept {
+  if (!listening_ || handshake_.failure() || handshake_.outgoing().empty()) return false;
+  pollfd state{socket_.get(), POLLRDHUP, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
 
 /// False when the connection is over.
 bool Introduction::write() noexcept {
@@ -84,7 +99,7 @@ Result<std::unique_ptr<ChannelImpl>> Introduction::step() noexcept {
     // Reading goes on although writing failed: the listener may have said why before it went.
     const bool writable = write();
     const bool readable = read();
-    ended_ = !readable || !writable || !write();
+    ended_ = !readable || !writable || gave_up() || !write();
   }
   if (handshake_.over()) {
     if (!handshake_.failure()) {

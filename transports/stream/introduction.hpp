@@ -28,7 +28,9 @@ class Introduction final : public Greeting {
  private:
   [[nodiscard]] bool write() noexcept;
   [[nodiscard]] bool read() noexcept;
+  [[nodiscard]] bool gave_up() const noexcept;
 
+  const bool listening_;
   os::Fd socket_;
   StreamChannel::Terms terms_;
   Handshake handshake_;

@@ -18,9 +18,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A listener on a free TCP port, with the handshake of framing=bus.
+/// A listener on a free TCP port, with the handshake of its framing.
 struct Listening {
-  Listening() : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+  explicit Listening(Framing framing = Framing::bus)
+      : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
     sockaddr_in name{};
     name.sin_family = AF_INET;
     name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -29,7 +30,11 @@ struct Listening {
     test::require(::listen(socket.get(), 1000) == 0, "listen");
     test::require(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0, "getsockname");
     address = name;
-    acceptor = std::make_unique<Acceptor>(socket.get(), [](os::Fd fd) { return greet(std::move(fd), {}); });
+    acceptor = std::make_unique<Acceptor>(socket.get(), [framing](os::Fd fd) {
+      StreamChannel::Terms terms;
+      terms.framing = framing;
+      return greet(std::move(fd), std::move(terms));
+    });
   }
 
   [[nodiscard]] os::Fd connect() const {
@@ -96,6 +101,58 @@ TEST_CASE("whoever finishes the handshake becomes a channel, in any order", "[st
   say_hello(silent.get());
   REQUIRE(listening.accept() != nullptr);
   REQUIRE(listening.errors.empty());
+}
+
+TEST_CASE("a client that gave up while its hello waited is no channel", "[stream]") {
+  Listening listening;
+  const bool reset = GENERATE(false, true);
+  CAPTURE(reset);
+  std::vector<os::Fd> clients;
+  SECTION("and was never seen") {
+    for (int i = 0; i < 3; ++i) {
+      os::Fd client = listening.connect();
+      say_hello(client.get());
+      reset ? test::reset_connection(client) : client.reset();
+    }
+  }
+  SECTION("and was seen before it had finished its hello") {
+    for (int i = 0; i < 3; ++i) {
+      os::Fd client = listening.connect();
+      const auto hello = encode_hello(make_hello(1000));
+      test::write_all(client.get(), std::span(hello).first(20));
+      REQUIRE(listening.acceptor->try_accept().error() == Errc::would_block);
+      test::write_all(client.get(), std::span(hello).subspan(20));
+      reset ? test::reset_connection(client) : client.reset();
+    }
+  }
+  // Behind them, one who stays: the only channel.
+  const os::Fd patient = listening.connect();
+  say_hello(patient.get());
+  const auto channel = listening.accept();
+  REQUIRE(channel != nullptr);
+  test::write_all(patient.get(), test::framed(bytes_of("still here")));
+  REQUIRE(test::receive(*channel)->text() == "still here");
+  REQUIRE(listening.acceptor->try_accept().error() == Errc::would_block);
+  REQUIRE(listening.errors.empty());
+}
+
+TEST_CASE("without a handshake a connection that was reset before its first byte is no channel", "[stream]") {
+  const Framing framing = GENERATE(Framing::raw, Framing::line);
+  Listening listening(framing);
+  for (int i = 0; i < 3; ++i) {
+    os::Fd client = listening.connect();
+    test::reset_connection(client);
+  }
+  listening.connect().reset();  // ended in good order: a channel without a message
+  const auto empty = listening.accept();
+  REQUIRE(empty != nullptr);
+  REQUIRE(test::receive(*empty).error() == Errc::closed);
+  const os::Fd patient = listening.connect();
+  test::write_all(patient.get(), bytes_of("here\n"));
+  const auto channel = listening.accept();
+  REQUIRE(channel != nullptr);
+  REQUIRE(test::receive(*channel)->text().substr(0, 4) == "here");
+  REQUIRE(listening.acceptor->try_accept().error() == Errc::would_block);
 }
 
 TEST_CASE("the acceptor's descriptor is readable while it is worth trying", "[stream]") {
