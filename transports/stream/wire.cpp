@@ -12,6 +12,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
+#include <new>
 
 #include "bus/core/fault_point.hpp"
 
@@ -78,14 +80,20 @@ bool Wire::peek_tail(std::span<std::byte> tail) const noexcept {
   if (::ioctl(fd_.get(), FIONREAD, &waiting) != 0 || waiting < 0) return false;
   const auto all = static_cast<std::size_t>(waiting);
   if (all < tail.size()) return false;
-  // What stands before the tail goes to one scratch buffer, again and again.
-  std::array<std::byte, 16384> scratch;
+  // What stands before the tail goes to one scratch buffer, again and again; to a larger one if there is more of it
+  // than the parts of one call hold, 16 MiB.
+  std::array<std::byte, 16384> small;
   std::array<iovec, 1024> parts;  // UIO_MAXIOV
+  const std::size_t before = all - tail.size();
+  const std::size_t most = std::max(small.size(), before / (parts.size() - 1) + 1);
+  std::unique_ptr<std::byte[]> large;
+  if (most > small.size()) large.reset(new (std::nothrow) std::byte[most]);
+  if (most > small.size() && !large) return false;
+  std::byte* const scratch = large ? large.get() : small.data();
   std::size_t count = 0;
-  for (std::size_t rest = all - tail.size(); rest > 0;) {
-    if (count == parts.size() - 1) return false;
-    const std::size_t piece = std::min(rest, scratch.size());
-    parts[count++] = {scratch.data(), piece};
+  for (std::size_t rest = before; rest > 0;) {
+    const std::size_t piece = std::min(rest, most);
+    parts[count++] = {scratch, piece};
     rest -= piece;
   }
   parts[count++] = {tail.data(), tail.size()};

@@ -167,6 +167,29 @@ TEST_CASE("a close that has waited in vain is the last to wait", "[stream]") {
   REQUIRE(end == Errc::peer_died);
 }
 
+TEST_CASE("the last words of a peer are found behind any amount of unread bytes", "[stream]") {
+  auto sockets = test::unix_sockets();
+  const int room = 128 << 20;
+  if (::setsockopt(sockets.other.get(), SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0) {
+    WARN("needs root: skipped");
+    return;
+  }
+  const int writer = sockets.other.get();
+  const Wire wire(std::move(sockets.one));
+  std::array<std::byte, 4> tail{};
+  const std::vector<std::byte> much(std::size_t{1} << 20);
+  const auto words = bytes_of("last");
+  std::size_t waiting = 0;
+  for (const std::size_t until : {std::size_t{0}, std::size_t{15}, std::size_t{17}, std::size_t{40}}) {
+    for (; waiting < until << 20; waiting += much.size()) test::write_all(writer, much);
+    test::write_all(writer, words);
+    waiting += words.size();
+    CAPTURE(waiting);
+    REQUIRE(wire.peek_tail(tail));
+    REQUIRE(std::equal(tail.begin(), tail.end(), words.begin()));
+  }
+}
+
 TEST_CASE("what was sent before a close arrives, however the socket ends", "[stream]") {
   const Payloads payloads(31);
   for (const bool tcp : {false, true}) {
