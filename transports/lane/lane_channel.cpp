@@ -103,10 +103,18 @@ Result<std::byte*> LaneChannel::reserve(std::size_t size) noexcept {
   if (writer_.corrupt()) return Errc::corrupt;
   wanted_ = record_bytes(size);
   if (in_batch_) wake_reader();  // it has to make room
-  if (time_to_look(sender_looked_) && hung_up() && theirs().ended.load(std::memory_order_acquire) == 0) {
-    return Errc::peer_died;
-  }
-  return Errc::would_block;
+  return no_room();
+}
+
+/// What a sender without room is told, with a look at the kernel now and then. A peer that closed in good order said so
+/// before it hung up: whoever sees the hang-up looks for that once more.
+std::error_code LaneChannel::no_room() noexcept {
+  if (!time_to_look(sender_looked_) || !hung_up()) return Errc::would_block;
+  return gone();
+}
+
+std::error_code LaneChannel::gone() const noexcept {
+  return theirs().ended.load(std::memory_order_acquire) != 0 ? Errc::closed : Errc::peer_died;  // [ended]
 }
 
 /// Makes a larger ring, passes it to the peer, and goes on there.
@@ -114,12 +122,14 @@ std::error_code LaneChannel::grow(std::size_t size) noexcept {
   if (!writer_.can_move()) {
     wanted_ = kRecordAlign;
     if (writer_.corrupt()) return Errc::corrupt;
-    return time_to_look(sender_looked_) && hung_up() ? Errc::peer_died : Errc::would_block;
+    return no_room();
   }
   try {
     Ring ring = Ring::make(Writer::grown_capacity(size));
     BUS_FAULT_POINT();
-    if (const std::error_code error = pass_ring(link_.socket.get(), ring.memfd(), ring.capacity())) return error;
+    if (const std::error_code error = pass_ring(link_.socket.get(), ring.memfd(), ring.capacity())) {
+      return error == Errc::peer_died ? gone() : error;
+    }
     ring.drop_memfd();
     writer_.move_to(std::move(ring));
     wake_reader();

@@ -63,6 +63,8 @@ class LaneChannel final : public ChannelImpl {
  private:
   [[nodiscard]] Result<std::byte*> reserve(std::size_t size) noexcept;
   [[nodiscard]] std::error_code grow(std::size_t size) noexcept;
+  [[nodiscard]] std::error_code no_room() noexcept;
+  [[nodiscard]] std::error_code gone() const noexcept;
   void wake_reader() noexcept;
   void ring_peer() noexcept;
 

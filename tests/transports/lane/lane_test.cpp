@@ -225,3 +225,27 @@ TEST_CASE("counters of sleeps and rings may pass their highest value", "[lane]")
   }
   a.close();
 }
+
+TEST_CASE("a peer that closed and hung up has closed, whatever a sender without room sees first", "[lane]") {
+  // The end becomes visible exactly between the sender's two looks: at the end, and at the connection.
+  const std::size_t size = GENERATE(100U, 3000U);  // one that the ring has no room for; one that wants a larger ring
+  CAPTURE(size);
+  auto [near, far] = test::socket_pair();
+  lane::Offer peer = lane::Offer::make(4096);
+  lane::Link link = test::make_link(std::move(near), 1 << 20);
+  link.on_peer_death = [&peer] { peer.page->status().ended.store(1); };
+  lane::LaneChannel channel(lane::Offer::make(4096), lane::view_of(peer), std::move(link));
+  const std::vector<std::byte> next(size);
+  for (const std::size_t filling : {100U, 1U}) {
+    const std::vector<std::byte> message(filling);
+    while (!channel.try_send(message)) {
+    }
+  }
+  far.reset();
+  std::error_code error;
+  REQUIRE(test::eventually([&] {
+    error = channel.try_send(next);
+    return error != Errc::would_block;
+  }));
+  REQUIRE(error == Errc::closed);
+}
