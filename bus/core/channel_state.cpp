@@ -89,9 +89,24 @@ void ChannelState::count_sent(std::error_code outcome, std::size_t bytes) noexce
 std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
   if (gate.forked()) return Errc::closed;
   gate.shut_and_drain();
-  const std::unique_lock lock(close_mutex_, deadline);
-  if (!lock) return Errc::timed_out;  // another closer is at it, and goes on
-  if (gave_up_ && !confirm) deadline = Deadline::min();
+  {
+    std::unique_lock lock(close_mutex_);
+    // Another closer goes on when this one's time is over.
+    if (!close_over_.wait_until(lock, deadline, [this] { return !closing_; })) return Errc::timed_out;
+    closing_ = true;
+    if (gave_up_ && !confirm) deadline = Deadline::min();
+  }
+  const std::error_code outcome = close_alone(deadline, confirm);
+  {
+    const std::lock_guard lock(close_mutex_);
+    closing_ = false;
+    gave_up_ = gave_up_ || outcome == Errc::timed_out;
+  }
+  close_over_.notify_one();
+  return outcome;
+}
+
+std::error_code ChannelState::close_alone(Deadline deadline, bool confirm) noexcept {
   if (loan_open) {
     impl->drop_loan();
     loan_open = false;
@@ -101,10 +116,7 @@ std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
     const std::error_code outcome = impl->try_close(confirm);
     note(outcome);
     if (outcome != Errc::would_block) return outcome;
-    if (Clock::now() >= deadline) {
-      gave_up_ = true;
-      return Errc::timed_out;
-    }
+    if (Clock::now() >= deadline) return Errc::timed_out;
     if (wait != WaitMode::spin && spinner.turn()) continue;
     if (impl->sleeps_itself(Ready::close, deadline)) continue;
     WaitSet set;
