@@ -106,28 +106,42 @@ void Server::reap() {
   for (const std::uint64_t number : numbers) {
     const auto it = sessions_.find(number);
     if (it == sessions_.end()) continue;
-    if (it->second->thread.joinable()) {
-      it->second->thread.join();
-      // One that we ended ourselves is still open: close_all() closes it and waits for its books.
-      if (!it->second->reason && !it->second->error) continue;
-    }
+    const bool served = it->second->thread.joinable();
+    join(*it->second);
+    // One that we ended ourselves is still open: close_all() closes it and waits for its books.
+    if (served && !it->second->reason) continue;
     const std::unique_ptr<Session> session = std::move(it->second);
     sessions_.erase(it);
     end(*session);
   }
 }
 
+void Server::join(Session& session) {
+  if (!session.thread.joinable()) return;
+  session.thread.join();
+  if (!error_) error_ = session.error;
+}
+
+/// Whatever has been thrown: each session's books count.
 void Server::end(Session& session) {
-  if (session.thread.joinable()) session.thread.join();
+  join(session);
   session.client->channel.close();
-  if (session.error) std::rethrow_exception(std::exchange(session.error, nullptr));
-  service_.went(*session.client, session.dismissed ? std::error_code{} : session.reason);
+  try {
+    service_.went(*session.client, session.dismissed ? std::error_code{} : session.reason);
+  } catch (...) {
+    if (!error_) error_ = std::current_exception();
+  }
+}
+
+void Server::throw_error() {
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 Server::End Server::run() {
   std::array<Poller::Key, 64> ready{};
   for (;;) {
     reap();
+    throw_error();
     if (service_.done()) return End::done;
     if (signals_.stopped()) return End::stopped;
     if (options_.once && last_number_ > 0 && sessions_.empty()) return End::all_gone;
@@ -173,12 +187,12 @@ void Server::close_all(Deadline deadline) {
     for (std::size_t i = 1; i < std::min(kClosers, left.size()); ++i) closers.emplace_back(close_next);
     close_next();
   }
-  // One by one: if the service throws, the destructor sees to the rest.
   while (!sessions_.empty()) {
     const std::unique_ptr<Session> session = std::move(sessions_.begin()->second);
     sessions_.erase(sessions_.begin());
     end(*session);
   }
+  throw_error();
 }
 
 }  // namespace bus::tools

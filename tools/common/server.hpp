@@ -83,7 +83,8 @@ class Server {
 
   /// Throws what the service throws, and Error.
   [[nodiscard]] End run();
-  /// Closes all channels that are left, and waits until their books have closed, or the deadline. Throws as run().
+  /// Closes all channels that are left, and waits until their books have closed, or the deadline. Throws as run(), at
+  /// its end.
   void close_all(Deadline deadline);
 
   [[nodiscard]] std::uint64_t clients_ever() const noexcept { return last_number_; }
@@ -102,7 +103,9 @@ class Server {
   void accept_all();
   void work(Session& session) noexcept;
   void reap();
+  void join(Session& session);
   void end(Session& session);
+  void throw_error();
 
   Signals& signals_;
   Service& service_;
@@ -113,6 +116,7 @@ class Server {
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   std::uint64_t last_number_ = 0;
   Clock::time_point first_{};  // when the first client came
+  std::exception_ptr error_;   // what the service has thrown first, and run() or close_all() throws on
 
   std::mutex mutex_;
   std::vector<std::uint64_t> finished_;  // guarded by mutex_: whose threads have done their work
