@@ -55,7 +55,11 @@ Exit run(std::span<const char* const> words, Signals& signals) {
 Exit guarded_run(std::span<const char* const> words) {
   try {
     Signals signals;
-    return run(words, signals);
+    try {
+      return run(words, signals);
+    } catch (const OutputStuck&) {
+      return signals.exit();  // there was one, and nobody reads what there would be to say
+    }
   } catch (const OutputClosed&) {
     return Exit::pipe_closed;  // quietly: whoever read has what it wanted
   } catch (const UsageError& error) {

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <filesystem>
+#include <iterator>
 
 #include "bus/core/os/fd.hpp"
 #include "tests/system/bus_run.hpp"
@@ -137,6 +139,30 @@ TEST_CASE("a signal ends recv whose reader does not read, and the books have wha
   // They close only if the sender has said how many there were.
   const bool told = err.find("peer accepted ?") == std::string::npos;
   REQUIRE_THAT(err, Contains(told ? "\n  closed\n" : "\n  not closed\n"));
+}
+
+TEST_CASE("a signal ends ping whose reader does not read, and the books close", "[system]") {
+  const UnreadPipe pipe;
+  Process echo = start_bus({"echo", fresh_address("shm")});
+  Process ping = pipe.start({"ping", listening(echo), "--interval", "100us"});
+  REQUIRE(eventually([&] { return pipe.is_full(); }));
+  REQUIRE(ping.kill(SIGTERM));
+  REQUIRE(ping.wait() == exited(143));
+  REQUIRE_THAT(ping.err(), Contains("\n  closed\n"));
+  echo.kill(SIGTERM);
+  REQUIRE(echo.wait() == exited(143));
+}
+
+TEST_CASE("a signal ends a verb that only prints and whose reader does not read", "[system]") {
+  const UnreadPipe pipe;
+  pipe.fill();
+  Process help = pipe.start({"help"});
+  // It has its second thread: signals are listened to.
+  REQUIRE(eventually([tasks = "/proc/" + std::to_string(help.pid()) + "/task"] {
+    return std::distance(std::filesystem::directory_iterator(tasks), {}) == 2;
+  }));
+  REQUIRE(help.kill(SIGINT));
+  REQUIRE(help.wait() == exited(130));
 }
 
 TEST_CASE("the death of the sender ends recv --once with code 4, and only that", "[system]") {

@@ -255,9 +255,11 @@ Exit Pinging::run() {
                      std::to_string(kDigits) + " bytes");
   }
   start_ = last_ = Clock::now();
-  {
-    const Signals::OnStop guard(signals_, [this] { interrupt(channel_); });
+  try {
+    const Signals::OnStop guard(signals_, [this] { channel_.close(); });
     ping_all();
+  } catch (const OutputStuck&) {
+    // There was a signal: what is left to do is to end.
   }
   // What it says shows in the books, and a peer that has ended is in failure_ already.
   static_cast<void>(channel_.close(in(kCloseFor)));
