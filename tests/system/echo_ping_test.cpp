@@ -90,6 +90,33 @@ TEST_CASE("ping says that an answer is not what was sent", "[system]") {
   other.wait();
 }
 
+TEST_CASE("ping and latency say at once that they do not accept answers of that size", "[system]") {
+  Process echo = start_bus({"echo", fresh_address("unix", "max_message=4MiB")});
+  const std::string address = listening(echo);  // with its options
+  const std::string plain = address.substr(0, address.find('?'));
+  const auto [given, says] =
+      GENERATE(table<std::string, std::string>({{"", "add ?max_message=2MiB"},
+                                                {"?wait=block", "add &max_message=2MiB"},
+                                                {"?max_message=64KiB", "say max_message=2MiB in the address"}}));
+  CAPTURE(given);
+  const Finished ping = run_bus({"ping", plain + given, "--size", "2MiB", "-c", "2", "-i", "0"});
+  REQUIRE(ping.status == exited(2));
+  REQUIRE_THAT(ping.err, Contains("--size 2MiB is more than this end accepts: " + says));
+  REQUIRE(lines_in(ping.err) == 1);
+  const Finished latency = run_bus({"latency", plain + given, "--peer", "--sizes", "2MiB", "-d", "10ms", "-r", "1"});
+  REQUIRE(latency.status == exited(2));
+  REQUIRE_THAT(latency.err, Contains("--sizes 2MiB is more than this end accepts: " + says));
+  REQUIRE(run_bus({"ping", plain + "?max_message=2MiB", "--size", "2MiB", "-c", "2", "-i", "0"}).status == exited(0));
+  echo.kill(SIGTERM);
+  REQUIRE(echo.wait() == exited(143));
+}
+
+TEST_CASE("throughput says at once that its address does not accept the size", "[system]") {
+  const Finished finished = run_bus({"throughput", "unix://?max_message=64KiB", "--sizes", "1MiB"});
+  REQUIRE(finished.status == exited(2));
+  REQUIRE_THAT(finished.err, Contains("--sizes 1MiB is more than this end accepts: say max_message=1MiB"));
+}
+
 TEST_CASE("send --reply prints the answer to each message", "[system]") {
   const std::string scheme = GENERATE(from_range(process_schemes()));
   CAPTURE(scheme);

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "bus/core/transport.hpp"
+#include "bus/core/units.hpp"
 #include "tools/common/format.hpp"
 #include "tools/common/log.hpp"
 
@@ -26,6 +27,20 @@ void check_address(const std::string& text) {
                                        "its own: between processes use shm://" +
                                        address.host());
   }
+}
+
+void check_accepts(const std::string& what, const std::string& address, std::uint64_t size) {
+  const Address parsed = Address::parse(address);
+  if (size <= read_options(find_transport(parsed), parsed).max_message) return;
+  std::string way_out;
+  if (size > Options::kMostMaxMessage) {
+    way_out = "a message has at most " + format_size(Options::kMostMaxMessage);
+  } else if (parsed.option("max_message")) {
+    way_out = "say max_message=" + format_size(size) + " in the address";
+  } else {
+    way_out = std::string("add ") + (parsed.options().empty() ? "?" : "&") + "max_message=" + format_size(size);
+  }
+  throw Error(Errc::bad_address, what + " is more than this end accepts: " + way_out);
 }
 
 Channel connect_or_stop(const std::string& address, std::chrono::nanoseconds wait, Signals& signals,

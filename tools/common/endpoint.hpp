@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -17,6 +18,10 @@ namespace bus::tools {
 /// Throws Error for an address that cannot be understood or that joins threads of one process only, so that a typing
 /// error is reported before anything else happens.
 void check_address(const std::string& address);
+
+/// Throws Error when messages of `size` bytes, which are to come back, are more than an end with this address accepts.
+/// `what` begins its text: "ping ADDRESS: --size 2MiB".
+void check_accepts(const std::string& what, const std::string& address, std::uint64_t size);
 
 /// Connects, waiting for the listener for so long. When it fails, or a signal comes meanwhile, runs `on_failure` (the
 /// summary of nothing; on another thread); then it throws Error, or ends the process with the signal's exit code.

@@ -14,6 +14,7 @@
 #include "bus/core/errc.hpp"
 #include "bus/core/transport.hpp"
 #include "bus/core/units.hpp"
+#include "tools/common/endpoint.hpp"
 #include "tools/measure/anonymise.hpp"
 #include "tools/measure/clock.hpp"
 #include "tools/measure/crossings.hpp"
@@ -227,6 +228,8 @@ PlannedRow plan_own(const std::string& address, const RowOptions& options) {
   const Transport& transport = find_transport(whole);
   static_cast<void>(read_options(transport, whole));  // a bad option is said before anything runs
   transport.check(whole);
+  check_accepts("measure " + address + ": --sizes " + format_size(row.conditions.size), row.address,
+                row.conditions.size);
   // Rows of one transport with other options are told apart by them.
   std::string others;
   for (const auto& [key, value] : parsed.options()) {

@@ -248,6 +248,9 @@ Exit Pinging::run() {
   const Traits traits = channel_.traits();
   whole_messages_ = traits.keeps_boundaries;
   if (!whole_messages_ && ping_.empty()) throw UsageError("ping: --size 0: this framing knows no empty message");
+  if (whole_messages_) {
+    check_accepts("ping " + address_ + ": --size " + format_size(ping_.size()), address_, ping_.size());
+  }
   if (!traits.reliable && ping_.size() < kDigits) {
     throw UsageError("ping: --size " + std::to_string(ping_.size()) +
                      ": this transport may lose messages, and a number "
