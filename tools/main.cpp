@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <exception>
@@ -52,6 +53,16 @@ Exit run(std::span<const char* const> words, Signals& signals) {
   return run_verb(*verb, words.subspan(1), signals);
 }
 
+/// Short of descriptors it can be any call that fails, before there is an endpoint that would name itself.
+std::string text_of(const std::system_error& error, std::span<const char* const> words) {
+  std::string text = error.what();
+  if (error.code() != std::errc::too_many_files_open) return text;
+  const auto is_address = [](std::string_view word) { return word.find("://") != std::string_view::npos; };
+  const auto address = std::find_if(words.begin(), words.end(), is_address);
+  if (address == words.end() || text.find(*address) != std::string::npos) return text;
+  return describe(words.front(), *address, error.code());
+}
+
 Exit guarded_run(std::span<const char* const> words) {
   try {
     Signals signals;
@@ -65,11 +76,8 @@ Exit guarded_run(std::span<const char* const> words) {
   } catch (const UsageError& error) {
     log::error(error.what());
     return Exit::usage;
-  } catch (const Error& error) {
-    log::error(error.what());
-    return exit_of(error.code());
   } catch (const std::system_error& error) {
-    log::error(error.what());
+    log::error(text_of(error, words));
     return exit_of(error.code());
   } catch (const std::bad_alloc&) {
     log::error("out of memory");

@@ -24,7 +24,7 @@ constexpr auto kLastRetry = 50ms;
   } else if (code == Errc::timed_out) {
     text.append("no answer");
   } else {
-    text.append(code.message());
+    text = describe("connect", address, code);
   }
   if (!detail.empty()) text.append(": ").append(detail);
   if (code == Errc::no_peer || code == Errc::timed_out) {
@@ -41,7 +41,15 @@ Listener listen(std::string_view text) {
   const Transport& transport = find_transport(address);
   const Options options = read_options(transport, address);
   transport.check(address);
-  return Listener(transport.listen(address, options), options.wait);
+  try {
+    return Listener(transport.listen(address, options), options.wait);
+  } catch (const Error& error) {
+    // Whatever it was that needed one more descriptor.
+    if (error.code() == std::errc::too_many_files_open) {
+      throw Error(error.code(), describe("listen", text, error.code()));
+    }
+    throw;
+  }
 }
 
 Channel connect(std::string_view text, Deadline deadline) {

@@ -94,7 +94,9 @@ Error::Error(std::error_code code, std::string text) : std::system_error(code), 
 std::string describe(std::string_view operation, std::string_view address, std::error_code code) {
   std::string text(operation);
   if (!address.empty()) text.append(" ").append(address);
-  return text.append(": ").append(code.message());
+  text.append(": ").append(code.message());
+  if (code == std::errc::too_many_files_open) text.append("; raise the limit of open files (ulimit -n)");
+  return text;
 }
 
 std::error_code last_system_error() noexcept { return {errno, std::system_category()}; }

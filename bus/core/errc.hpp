@@ -44,7 +44,7 @@ class Error : public std::system_error {
   std::string text_;
 };
 
-/// "OPERATION ADDRESS: CAUSE": the text that tools print for a code from the data path.
+/// "OPERATION ADDRESS: CAUSE", and the way out where there is only one: the text for a code, as tools print it.
 [[nodiscard]] std::string describe(std::string_view operation, std::string_view address, std::error_code code);
 
 /// The code of the current errno. Call it before anything else can change errno.

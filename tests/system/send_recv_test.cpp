@@ -236,6 +236,35 @@ TEST_CASE("recv that ends by --count tells the sender what it did not take", "[s
   REQUIRE(books.at("closed") == true);
 }
 
+TEST_CASE("recv that is short of descriptors says once that clients are turned away, and at the end how often",
+          "[system]") {
+  const std::string address = fixed_address("tcp");
+  Process recv = Process::start({"/bin/sh", "-c", "ulimit -n 20; exec \"$0\" recv \"$1\"", bus_program(), address});
+  static_cast<void>(listening(recv));
+  std::vector<Channel> channels;
+  unsigned refused = 0;
+  while (refused < 10) {
+    REQUIRE(channels.size() < 20);
+    try {
+      channels.push_back(connect(address, in(100ms)));
+    } catch (const Error&) {
+      ++refused;
+    }
+  }
+  recv.kill(SIGTERM);
+  REQUIRE(recv.wait() == exited(143));
+  const std::string err = recv.err();
+  INFO(err);
+  static constexpr std::string_view kOnce = "clients are turned away", kEnd = "clients were turned away ";
+  REQUIRE_THAT(err, Contains("ulimit -n"));
+  REQUIRE(err.find(kOnce) != std::string::npos);
+  REQUIRE(err.find(kOnce) == err.rfind(kOnce));
+  REQUIRE(err.find(kEnd) == err.rfind(kEnd));
+  const auto at = err.find(kEnd);
+  REQUIRE(at != std::string::npos);
+  REQUIRE(std::stoul(err.substr(at + kEnd.size())) >= refused);
+}
+
 TEST_CASE("recv gives up when nothing comes for so long", "[system]") {
   Process recv = start_bus({"recv", fresh_address("unix"), "--timeout", "200ms"});
   REQUIRE(recv.wait() == exited(3));

@@ -66,6 +66,32 @@ TEST_CASE("a mistake gets one line that says what would be right, and its exit c
   REQUIRE(finished.out.empty());
 }
 
+TEST_CASE("short of descriptors a verb names operation, address, cause and way out", "[system]") {
+  const std::string scheme = GENERATE(from_range(process_schemes()));
+  const std::string verb = GENERATE("recv", "send");
+  const std::string address = fixed_address(scheme);
+  bool enough = false;
+  for (int limit = 4; !enough; ++limit) {
+    CAPTURE(verb, address, limit);
+    REQUIRE(limit < 64);
+    std::vector<std::string> words{"/bin/sh", "-c", "ulimit -n \"$0\"; exec \"$@\"", std::to_string(limit)};
+    const auto bus = bus_words(verb == "recv" ? std::vector<std::string>{"recv", address, "--timeout", "1ms"}
+                                              : std::vector<std::string>{"send", address, "data", "--wait", "1ms"});
+    words.insert(words.end(), bus.begin(), bus.end());
+    const Finished finished = run(words);
+    INFO(finished.err);
+    if (finished.status == exited(127)) continue;  // not even enough to load the program
+    enough = finished.status == exited(verb == "recv" ? 3 : 4);
+    if (enough) continue;
+    REQUIRE(finished.status == exited(1));
+    const auto end = finished.err.rfind('\n');
+    const auto begin = finished.err.rfind('\n', end - 1);
+    const std::string last = finished.err.substr(begin == std::string::npos ? 0 : begin + 1);
+    REQUIRE_THAT(last, StartsWith("bus: " + verb) || StartsWith("bus: listen ") || StartsWith("bus: connect "));
+    REQUIRE_THAT(last, Contains(" " + address + ": ") && Contains("Too many open files") && Contains("ulimit -n"));
+  }
+}
+
 TEST_CASE("a second listener is told who has the address", "[system]") {
   const std::string address = fixed_address(GENERATE("shm", "unix"));
   CAPTURE(address);

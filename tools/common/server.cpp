@@ -7,6 +7,7 @@
 
 #include "tools/common/endpoint.hpp"
 #include "tools/common/log.hpp"
+#include "tools/common/summary.hpp"
 
 namespace bus::tools {
 
@@ -19,6 +20,7 @@ constexpr Poller::Key kSignal = 1;
 constexpr Poller::Key kOutput = 2;
 
 constexpr std::size_t kAcceptBatch = 64;
+constexpr auto kRoomFor = 10s;        // nobody turned away for so long: that is over
 constexpr std::size_t kClosers = 32;  // threads that close what is left, each waiting for one peer
 
 }  // namespace
@@ -83,6 +85,7 @@ void Server::accept_all() {
   for (std::size_t i = 0; i < kAcceptBatch; ++i) {
     Result<Channel> channel = listener_.try_accept();
     if (channel) {
+      if (Clock::now() - last_turned_away_ >= kRoomFor) room_again();
       adopt(std::move(*channel));
       continue;
     }
@@ -90,13 +93,27 @@ void Server::accept_all() {
     if (channel.error() != Errc::no_room) {
       throw Error(channel.error(), describe("accept", listener_.address(), channel.error()));
     }
-    log::warn("a client is turned away: no room (descriptors or memory) beside " + std::to_string(sessions_.size()) +
-              " others");
+    turn_away();
     return;
   }
 }
 
-/// Says good-bye to those whose threads have ended.
+/// Said once while it lasts: who is turned away tries again and again.
+void Server::turn_away() {
+  if (turned_away_++ == 0) {
+    log::warn("clients are turned away: no room beside " + std::to_string(sessions_.size()) +
+              " others; raise the limit of open files (ulimit -n), or free memory");
+  }
+  last_turned_away_ = Clock::now();
+}
+
+void Server::room_again() {
+  if (turned_away_ == 0) return;
+  log::warn("clients were turned away " + counted(turned_away_, "time"));
+  turned_away_ = 0;
+}
+
+/// Says good-bye to those whose peers have ended the channel.
 void Server::reap() {
   std::vector<std::uint64_t> numbers;
   {
@@ -166,6 +183,7 @@ void Server::close_all(Deadline deadline) {
     poller_.remove(listener_);
     listener_.close();
     listening_ = false;
+    room_again();
   }
   reap();
   // Several at a time: a peer that takes nothing any more is waited for without holding up the others.

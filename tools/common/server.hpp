@@ -101,6 +101,8 @@ class Server {
   };
 
   void accept_all();
+  void turn_away();
+  void room_again();
   void work(Session& session) noexcept;
   void reap();
   void join(Session& session);
@@ -115,8 +117,10 @@ class Server {
   bool listening_ = false;
   std::unordered_map<std::uint64_t, std::unique_ptr<Session>> sessions_;
   std::uint64_t last_number_ = 0;
-  Clock::time_point first_{};  // when the first client came
-  std::exception_ptr error_;   // what the service has thrown first, and run() or close_all() throws on
+  Clock::time_point first_{};      // when the first client came
+  std::uint64_t turned_away_ = 0;  // connections, in the present want of room
+  Clock::time_point last_turned_away_{};
+  std::exception_ptr error_;  // what the service has thrown first, and run() or close_all() throws on
 
   std::mutex mutex_;
   std::vector<std::uint64_t> finished_;  // guarded by mutex_: whose threads have done their work

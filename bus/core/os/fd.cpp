@@ -16,7 +16,7 @@ namespace {
 Fd checked(int fd, const char* what) {
   if (fd >= 0) return Fd(fd);
   const std::error_code code = last_system_error();
-  throw Error(code, std::string(what) + ": " + code.message() + "; raise the limit of open files (ulimit -n)");
+  throw Error(code, describe(what, "", code));
 }
 
 }  // namespace
