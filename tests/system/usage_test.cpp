@@ -51,6 +51,9 @@ TEST_CASE("a mistake gets one line that says what would be right, and its exit c
       {{"send", "data"}, 2, "data"},
       {{"echo", "tcp://127.0.0.1"}, 2, "port"},
       {{"echo", "inproc://x"}, 2, "threads of one process"},
+      {{"recv", "udp://0.0.0.0:7000"}, 2, "insecure=1"},
+      {{"recv", "tcp://0.0.0.0:7000"}, 2, "insecure=1"},
+      {{"send", "tcp://0.0.0.0:7000", "--listen", "data"}, 2, "insecure=1"},
       {{"send", "shm://x", "--file", "/nowhere/at/all"}, 1, "cannot read /nowhere/at/all: No such file"},
       {{"send", "shm://x", "--file", "/"}, 1, "Is a directory"},
       {{"send", "shm://nobody-is-here", "data", "--wait", "10ms"}, 4, "nobody is listening"},
@@ -64,6 +67,17 @@ TEST_CASE("a mistake gets one line that says what would be right, and its exit c
   REQUIRE_THAT(finished.err, StartsWith("bus: ") && Contains(mistake.says));
   REQUIRE(lines_in(finished.err) == 1);
   REQUIRE(finished.out.empty());
+}
+
+TEST_CASE("a program that speaks another protocol is no peer, and nothing was lost", "[system]") {
+  Process other = start_bus({"send", fresh_address("tcp", "framing=raw"), "--listen", "--linger", "1s",
+                             "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\n"});
+  const std::string address = listening(other);
+  const Finished finished = run_bus({"send", address.substr(0, address.find('?')), "data"});
+  REQUIRE(finished.status == exited(4));
+  REQUIRE_THAT(finished.err, Contains("framing=raw"));
+  REQUIRE(lines_in(finished.err) == 1);
+  other.wait();
 }
 
 TEST_CASE("short of descriptors a verb names operation, address, cause and way out", "[system]") {

@@ -52,8 +52,10 @@ Channel connect_or_stop(const std::string& address, std::chrono::nanoseconds wai
   });
   try {
     return connect(address, in(wait));
-  } catch (const Error&) {
+  } catch (const Error& error) {
     on_failure();
+    // Who answers something else is no peer of ours, and nothing was lost.
+    if (error.code() == Errc::corrupt) throw Error(Errc::no_peer, error.what());
     throw;
   }
 }
@@ -84,7 +86,14 @@ std::error_code close_or_stop(Channel& channel, std::chrono::nanoseconds linger,
 }
 
 Listener listen_and_say(const std::string& address, Output* output) {
-  Listener listener = listen(address);
+  Listener listener;
+  try {
+    listener = listen(address);
+  } catch (const Error& error) {
+    // An address that is not allowed to us is a mistake in the command line: another one has to be chosen.
+    if (error.code() == Errc::permission_denied) throw Error(Errc::bad_address, error.what());
+    throw;
+  }
   log::info("listening on " + std::string(listener.address()));
   if (output != nullptr) {
     Event event;

@@ -8,7 +8,7 @@ namespace bus::tools {
 enum class Exit : int {
   ok = 0,
   failed = 1,         // anything that has no code of its own
-  usage = 2,          // the command line or an address cannot be understood
+  usage = 2,          // the command line or an address cannot be understood, or the address is not allowed
   timed_out = 3,      // what was waited for did not happen in time
   no_peer = 4,        // nobody there, refused, or the peer went away before the work was done
   loss = 5,           // messages were lost or damaged; a measurement does not count
