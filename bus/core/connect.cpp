@@ -23,6 +23,8 @@ constexpr auto kLastRetry = 50ms;
     text.append("nobody is listening there");
   } else if (code == Errc::timed_out) {
     text.append("no answer");
+  } else if (code == std::errc::not_a_socket) {
+    text.append("what is there is no socket; it is left alone");
   } else {
     text = describe("connect", address, code);
   }

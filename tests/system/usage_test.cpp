@@ -56,6 +56,9 @@ TEST_CASE("a mistake gets one line that says what would be right, and its exit c
       {{"send", "tcp://0.0.0.0:7000", "--listen", "data"}, 2, "insecure=1"},
       {{"send", "shm://x", "--file", "/nowhere/at/all"}, 1, "cannot read /nowhere/at/all: No such file"},
       {{"send", "shm://x", "--file", "/"}, 1, "Is a directory"},
+      {{"recv", "unix:///nowhere/at/all"},
+       1,
+       "listen unix:///nowhere/at/all: there is no folder /nowhere/at; create it"},
       {{"send", "shm://nobody-is-here", "data", "--wait", "10ms"}, 4, "nobody is listening"},
       {{"recv", "unix://nobody-is-here", "--connect", "--wait", "10ms"}, 4, "nobody is listening"},
       {{"ping", "tcp://127.0.0.1:1", "--wait", "50ms"}, 4, "nobody is listening"},
@@ -67,6 +70,23 @@ TEST_CASE("a mistake gets one line that says what would be right, and its exit c
   REQUIRE_THAT(finished.err, StartsWith("bus: ") && Contains(mistake.says));
   REQUIRE(lines_in(finished.err) == 1);
   REQUIRE(finished.out.empty());
+}
+
+TEST_CASE("a runtime directory that is not there is named by its variable", "[system]") {
+  const Finished finished = run(bus_words({"recv", "unix://x"}), {}, in(std::chrono::seconds(30)),
+                                {.env = {{"XDG_RUNTIME_DIR", "/nowhere/at"}}});
+  REQUIRE(finished.status == exited(1));
+  REQUIRE_THAT(finished.err, Contains("XDG_RUNTIME_DIR") && Contains("there is no folder /nowhere/at; create it"));
+}
+
+TEST_CASE("connecting to what is no socket says so at once", "[system]") {
+  const std::string folder = temporary_folder();
+  std::ofstream(folder + "/file") << "precious";
+  const std::string path = GENERATE("/file", "");
+  const Finished finished = run_bus({"send", "unix://" + folder + path, "data", "--wait", "1h"});
+  REQUIRE(finished.status == exited(1));
+  REQUIRE_THAT(finished.err, Contains("connect unix://" + folder + path) && Contains("is no socket"));
+  REQUIRE(lines_in(finished.err) == 1);
 }
 
 TEST_CASE("a program that speaks another protocol is no peer, and nothing was lost", "[system]") {

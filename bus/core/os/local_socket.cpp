@@ -38,6 +38,9 @@ constexpr auto kLockPatience = 200ms;                                    // a sw
   const std::error_code system = last_system_error();
   const bool forbidden = system == std::errc::permission_denied || system == std::errc::operation_not_permitted;
   const std::error_code code = forbidden ? make_error_code(Errc::permission_denied) : system;
+  if (system == std::errc::no_such_file_or_directory) {
+    fail(what, address, code, "there is no folder " + path.substr(0, path.rfind('/')) + "; create it");
+  }
   fail(what, address, code, path + ": " + system.message());
 }
 
@@ -137,7 +140,7 @@ std::string runtime_directory() {
   if (const char* base = std::getenv("XDG_RUNTIME_DIR"); base != nullptr && base[0] == '/') {
     std::string path = std::string(base) + "/ipcbus";
     if (private_directory(path)) return path;
-    fail_system("runtime directory", "", path);
+    fail_system("runtime directory (XDG_RUNTIME_DIR)", "", path);
   }
   const std::string uid = std::to_string(geteuid());
   if (std::string path = "/run/user/" + uid + "/ipcbus"; private_directory(path)) return path;
@@ -255,6 +258,9 @@ Result<Fd> connect_local(const std::string& path) noexcept {
     case ENOENT:
       return Errc::no_peer;
     case ECONNREFUSED:
+      if (struct stat info{}; stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
+        return std::make_error_code(std::errc::not_a_socket);
+      }
       sweep(path);
       return Errc::no_peer;
     case EAGAIN:

@@ -57,7 +57,7 @@ class LocalListener {
 };
 
 /// A connected non-blocking socket. Errors: no_peer (no socket, or a stale one: it is swept), permission_denied,
-/// would_block (the listener's queue is full: try again), or the system's.
+/// would_block (the listener's queue is full: try again), not_a_socket (it is left alone), or the system's.
 [[nodiscard]] Result<Fd> connect_local(const std::string& path) noexcept;
 
 /// Removes the socket and its lock file if their owner is dead. Cheap; never harms a living listener.
