@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tests/readme/run.sh README BIN_DIR: what the README says is so: its program is the one that is built, and works; the
-# files that it links to exist; the options that it shows are options of that verb.
+# commands of its tour work and print what it shows; the files that it links to exist; the options that it shows are
+# options of that verb.
 set -euo pipefail
 readme=$1 bin=$2
 root=$(cd "$(dirname "$readme")" && pwd)
@@ -26,6 +27,10 @@ server=$!
 wait "$server" || fail "serve failed: $(cat "$work/server.err")"
 server=''
 diff -u - "$work/answers" <<<$'ONE\nTWO\n2 sent, 2 received, the books close' || fail "other answers were expected"
+
+echo "== five minutes"
+mkdir "$work/tour"
+(cd "$work/tour" && python3 "$root/tests/readme/tour.py" "$readme" "$bin")
 
 echo "== links"
 while read -r link; do
