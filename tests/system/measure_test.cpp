@@ -14,6 +14,7 @@
 
 using namespace bus::test;
 using namespace std::chrono_literals;
+using Catch::Matchers::Contains;
 
 namespace {
 
@@ -235,7 +236,27 @@ TEST_CASE("a process that is kept from its CPU is named as the cause of the wors
   const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
   CAPTURE(worst.dump());
   REQUIRE(worst.at("duration") > 90'000'000);
-  REQUIRE(worst.at("cause").get<std::string>().find("kept from the CPU for") != std::string::npos);
+  REQUIRE_THAT(worst.at("cause").get<std::string>(), Contains("kept from the CPU for"));
+}
+
+TEST_CASE("a pause of everything at once is named as the machine's", "[system][measure]") {
+  Process measuring = start_bus({"latency", "shm://", "-w", "spin", "-d", "8s", "--warmup", "0", "-r", "1", "--json"});
+  std::vector<pid_t> pids = roles_of(measuring.pid(), 2);
+  const pid_t near = pids.back();
+  REQUIRE(eventually([&] { return ticks_of(near) >= 100; }));
+  pids.push_back(measuring.pid());
+  for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGSTOP) == 0);
+  for (const pid_t pid : pids) {
+    REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(pid)) == 'T'; }));
+  }
+  let_pass(100ms);
+  for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGCONT) == 0);
+  static_cast<void>(measuring.wait(soon()));
+  const Json result = Json::parse(measuring.out());
+  const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
+  CAPTURE(worst.dump());
+  REQUIRE(worst.at("duration") > 90'000'000);
+  REQUIRE_THAT(worst.at("cause").get<std::string>(), Contains("the machine paused for"));
 }
 
 TEST_CASE("an echo that already runs is measured with --peer, closed and open", "[system][measure]") {

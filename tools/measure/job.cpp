@@ -123,7 +123,8 @@ std::string to_json(const Findings& found) {
       {"cost", found.cost},
       {"histograms", std::move(histograms)},
       {"timeline", std::move(timeline)},
-      {"worst", std::move(worst)}}
+      {"worst", std::move(worst)},
+      {"worst_from", found.worst_from_ns}}
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -146,6 +147,7 @@ Findings findings_from_json(std::string_view text) {
     found.timeline.push_back({s.at(0), s.at(1), s.at(2), s.at(3), s.at(4), s.at(5)});
   }
   for (const Json& w : json.at("worst")) found.worst.push_back({w.at(0), w.at(1), w.at(2)});
+  found.worst_from_ns = json.at("worst_from");
   return found;
 }
 

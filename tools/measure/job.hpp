@@ -64,7 +64,8 @@ struct Findings {
   std::map<std::string, Histogram> histograms;
   std::vector<Slice> timeline;
   std::vector<Worst> worst;
-  double cpu_ns = 0;  // of the process in the timed part
+  std::uint64_t worst_from_ns = 0;  // CLOCK_MONOTONIC where `worst` begins to count: comparable between processes
+  double cpu_ns = 0;                // of the process in the timed part
   std::uint64_t voluntary_switches = 0, involuntary_switches = 0, page_faults = 0;
 };
 

@@ -16,8 +16,10 @@
 
 #include "bus/core/errc.hpp"
 #include "bus/core/listener.hpp"
+#include "bus/core/units.hpp"
 #include "tools/measure/control.hpp"
 #include "tools/measure/crossings.hpp"
+#include "tools/measure/hiccup.hpp"
 #include "tools/measure/loops.hpp"
 #include "tools/measure/role.hpp"
 #include "tools/measure/trace.hpp"
@@ -34,7 +36,9 @@ constexpr auto kOverrun = 20s;  // behind the time that the work should take
 constexpr std::uint64_t kTracedBytes = std::uint64_t{8} << 20;
 constexpr auto kTracing = 10s;
 constexpr auto kEndWithin = 5s;
-constexpr auto kUntilStart = 3ms;  // for all roles to be asleep before the start
+constexpr auto kMachinePause = 1ms;  // shorter ones are the scheduler's everyday life
+constexpr auto kBeat = 5ms;          // two hundred wake-ups a second of some microseconds: below p99.9
+constexpr auto kUntilStart = 3ms;    // for all roles to be asleep before the start
 
 /// A role's process. Killed when it is still there at the end.
 class RoleProcess {
@@ -273,6 +277,19 @@ void judge(const Job& job, const Ends& ends, Repetition& made) {
   }
 }
 
+/// Names the machine as the cause of what was slow while a thread that had nothing to do was late, too.
+void blame_machine(const PauseLog& pauses, std::uint64_t from_ns, std::vector<Worst>& worst) {
+  for (Worst& one : worst) {
+    const Clock::time_point end(std::chrono::nanoseconds(from_ns) +
+                                std::chrono::nanoseconds(static_cast<std::int64_t>(one.at_seconds * 1e9)));
+    const auto length = std::chrono::nanoseconds(static_cast<std::int64_t>(one.duration));
+    const std::optional<Pause> pause = pauses.longest_between(end - length, end);
+    if (!pause || pause->length() < length / 4) continue;
+    if (!one.cause.empty()) one.cause += ", ";
+    one.cause += "the machine paused for " + format_duration(pause->length());
+  }
+}
+
 /// Roles that were killed have left their endpoint: the next listener on it takes that away, and then itself.
 void sweep(const Task& task) noexcept {
   const Job& job = task.job;
@@ -318,6 +335,7 @@ std::optional<CallsPerMessage> count_calls(const Task& task, Signals& signals) {
 Repetition run_repetition(const Task& task, Signals& signals) {
   Repetition made;
   Ends ends;
+  HiccupMeter meter({.threshold = kMachinePause, .beat = kBeat});
   try {
     ends = run_roles(task, signals);
   } catch (const Error& error) {
@@ -347,6 +365,8 @@ Repetition run_repetition(const Task& task, Signals& signals) {
   if (&measured != &ends.near) made.histograms.merge(ends.near.histograms);  // the sender's lag
   made.timeline = std::move(measured.timeline);
   made.worst = std::move(measured.worst);
+  meter.stop();
+  blame_machine(meter.log(), measured.worst_from_ns, made.worst);
   if (made.messages > 0) {
     const auto each = [&](double sum) { return sum / static_cast<double>(made.messages); };
     made.cpu = each(ends.near.cpu_ns + ends.far.cpu_ns);

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "bus/core/units.hpp"
+#include "tools/measure/clock.hpp"
 
 namespace bus::tools::measure {
 namespace {
@@ -42,6 +43,7 @@ Sampler::Sampler(std::uint64_t timed_ns, bool spins)
 
 void Sampler::begin(std::uint64_t at) noexcept {
   begin_ = mark_at_ = at;
+  begin_monotonic_ns_ = monotonic_ns();
   slice_end_ = at + slice_ns_;
   mark_ = Usage::now(true);
 }
@@ -101,6 +103,7 @@ void Sampler::report(const std::string& name, Findings& findings) const {
                                  slice.count(), slice.quantile(0.5), slice.quantile(0.99), slice.greatest()});
   }
   findings.histograms[name] = std::move(all);
+  findings.worst_from_ns = begin_monotonic_ns_;
   auto worst = worst_;
   std::sort(worst.begin(), worst.end(), [](const Noted& a, const Noted& b) { return a.duration > b.duration; });
   for (const Noted& one : worst) {

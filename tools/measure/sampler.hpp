@@ -52,7 +52,7 @@ class Sampler {
   const bool spins_;
   std::vector<Histogram> histograms_;
   std::size_t slice_ = 0;
-  std::uint64_t begin_ = 0, slice_end_ = ~std::uint64_t{0};
+  std::uint64_t begin_ = 0, begin_monotonic_ns_ = 0, slice_end_ = ~std::uint64_t{0};
   std::uint64_t threshold_ = 0;  // only above it can a sample be among the worst
   std::vector<Noted> worst_;
   Usage mark_;  // of this thread, at the last note or slice
