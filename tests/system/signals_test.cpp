@@ -117,6 +117,21 @@ TEST_CASE("a signal ends send whose receiver does not take anything", "[system]"
   REQUIRE(send.wait() == exited(130));
 }
 
+TEST_CASE("a signal ends send that waits for its receiver's word, however long it would", "[system]") {
+  const std::string scheme = GENERATE(from_range(process_schemes()));
+  CAPTURE(scheme);
+  if (!traits_of(scheme).exchanges_books) return;  // there, nothing is waited for
+  Listener listener = listen(fresh_address(scheme));
+  Process send = start_bus({"send", std::string(listener.address()), "all", "--linger", "1h"});
+  Result<Channel> channel = listener.accept(soon());
+  REQUIRE(channel);
+  REQUIRE(channel->receive(soon()));  // and then it is not called again, and so does not answer
+  REQUIRE(sleeps(send.pid()));
+  send.kill(SIGTERM);
+  REQUIRE(send.wait() == exited(143));
+  REQUIRE_THAT(send.err(), Contains("\n  not closed\n"));
+}
+
 TEST_CASE("a signal ends recv whose reader does not read, and the books have what it received", "[system]") {
   const UnreadPipe pipe;
   const std::string address = fixed_address(GENERATE("unix", "shm"));

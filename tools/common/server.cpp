@@ -7,7 +7,7 @@
 
 #include "tools/common/endpoint.hpp"
 #include "tools/common/log.hpp"
-#include "tools/common/summary.hpp"
+#include "tools/common/terminal_text.hpp"
 
 namespace bus::tools {
 

@@ -259,7 +259,7 @@ Exit Pinging::run() {
   }
   start_ = last_ = Clock::now();
   try {
-    const Signals::OnStop guard(signals_, [this] { channel_.close(); });
+    const Signals::OnStop guard(signals_, [this] { interrupt(channel_); });
     ping_all();
   } catch (const OutputStuck&) {
     // There was a signal: what is left to do is to end.
