@@ -209,7 +209,7 @@ TEST_CASE("a file with a lock's name that is not our lock is refused and left al
   SECTION("a pid without its newline") { content = "4242"; }
   SECTION("a newline alone") { content = "\n"; }
   SECTION("more than a pid") { content = "4242\n4243\n"; }
-  SECTION("digits without end") { content = std::string(4096, '7') + "\n"; }
+  SECTION("digits without end") { content.assign(4096, '7').push_back('\n'); }
   SECTION("open to others") { mode = 0644; }
   SECTION("open to others, with a pid") {
     content = "4242\n";
