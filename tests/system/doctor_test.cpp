@@ -108,7 +108,7 @@ TEST_CASE("doctor --intrinsic sees a pause that somebody makes", "[system]") {
   REQUIRE(doctor.kill(SIGSTOP));
   REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(doctor.pid())) == 'T'; }));
   const auto from = Clock::now();
-  let_pass(150ms);
+  let_pass(150ms);  // the pause itself
   const std::chrono::nanoseconds stopped = Clock::now() - from;
   REQUIRE(doctor.kill(SIGCONT));
   REQUIRE(doctor.kill(SIGINT));

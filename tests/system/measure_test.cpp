@@ -66,19 +66,56 @@ long ticks_of(pid_t pid) {
   return user + system;
 }
 
-/// Runs a measurement and stops its far end for 0.5 s once it is in the middle of its work.
+/// A measurement that says when its roles start, and these.
+struct Measuring {
+  Process process;
+  std::vector<pid_t> roles;  // far, near
+
+  explicit Measuring(std::vector<std::string> words) : process(start_bus(with_log(std::move(words)))) {
+    roles = roles_of(process.pid(), 2);
+  }
+  static std::vector<std::string> with_log(std::vector<std::string> words) {
+    words.insert(words.end(), {"--json", "--log-level", "debug"});
+    return words;
+  }
+
+  /// Stops these while `working` is in the midst of its work. The length of the pause is what the tests are about.
+  void pause(const std::vector<pid_t>& pids, pid_t working, std::chrono::nanoseconds length) {
+    process.wait_for_error("all roles start");
+    const long before = ticks_of(working);
+    REQUIRE(eventually([&] { return ticks_of(working) >= before + 3; }));
+    for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGSTOP) == 0);
+    for (const pid_t pid : pids) {
+      REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(pid)) == 'T'; }));
+    }
+    let_pass(length);
+    for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGCONT) == 0);
+  }
+
+  [[nodiscard]] Json result() {
+    static_cast<void>(process.wait(bus::in(40s)));
+    return Json::parse(process.out());
+  }
+};
+
+/// Runs a measurement and stops its far end for 0.5 s.
 Json with_a_stopped_receiver(std::vector<std::string> words) {
-  words.emplace_back("--json");
-  Process measuring = start_bus(std::move(words));
-  const pid_t far = roles_of(measuring.pid(), 2).front();
-  // In the midst of it: both have worked for some time.
-  REQUIRE(eventually([&] { return ticks_of(far) >= 3; }));
-  REQUIRE(::kill(far, SIGSTOP) == 0);
-  REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(far)) == 'T'; }));
-  let_pass(500ms);
-  REQUIRE(::kill(far, SIGCONT) == 0);
-  static_cast<void>(measuring.wait(bus::in(40s)));
-  return Json::parse(measuring.out());
+  Measuring measuring(std::move(words));
+  measuring.pause({measuring.roles.front()}, measuring.roles.front(), 500ms);
+  return measuring.result();
+}
+
+/// What is said of the worst sample when the near end, or everything that runs, is stopped for a while.
+std::string cause_of_a_pause(bool of_everything) {
+  Measuring measuring({"latency", "shm://", "-w", "spin", "-d", "3s", "--warmup", "0", "-r", "1"});
+  std::vector<pid_t> stopped{measuring.roles.back()};
+  if (of_everything) stopped.insert(stopped.end(), {measuring.roles.front(), measuring.process.pid()});
+  measuring.pause(stopped, measuring.roles.back(), 100ms);
+  const Json result = measuring.result();
+  const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
+  CAPTURE(worst.dump());
+  REQUIRE(worst.at("duration") > 90'000'000);
+  return worst.at("cause");
 }
 
 /// A quantile of a repetition, from its histogram; what makes the repetition invalid does not matter.
@@ -147,7 +184,7 @@ TEST_CASE("a rate that cannot be is invalid, and says so first", "[system][measu
 TEST_CASE("fewer than six repetitions print no interval, six do", "[system][measure]") {
   for (const char* repetitions : {"5", "6"}) {
     CAPTURE(repetitions);
-    const Json result = result_of({"latency", "shm://", "-d", "5ms", "--warmup", "1ms", "-r", repetitions});
+    const Json result = result_of({"latency", "shm://", "-d", "50ms", "--warmup", "1ms", "-r", repetitions});
     const Json& p50 = result.at("rows")[0].at("summary").at("figures").at("p50");
     REQUIRE(p50.contains("low") == (std::string(repetitions) == "6"));
   }
@@ -222,41 +259,11 @@ TEST_CASE("batches and loans carry the same messages", "[system][measure]") {
 }
 
 TEST_CASE("a process that is kept from its CPU is named as the cause of the worst sample", "[system][measure]") {
-  Process measuring = start_bus({"latency", "shm://", "-w", "spin", "-d", "8s", "--warmup", "0", "-r", "1", "--json"});
-  const auto pids = roles_of(measuring.pid(), 2);
-  const pid_t near = pids.back();
-  // Far more than it takes to start, also under a sanitizer, and far less than the whole.
-  REQUIRE(eventually([&] { return ticks_of(near) >= 100; }));
-  REQUIRE(::kill(near, SIGSTOP) == 0);
-  REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(near)) == 'T'; }));
-  let_pass(100ms);
-  REQUIRE(::kill(near, SIGCONT) == 0);
-  static_cast<void>(measuring.wait(soon()));
-  const Json result = Json::parse(measuring.out());
-  const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
-  CAPTURE(worst.dump());
-  REQUIRE(worst.at("duration") > 90'000'000);
-  REQUIRE_THAT(worst.at("cause").get<std::string>(), Contains("kept from the CPU for"));
+  REQUIRE_THAT(cause_of_a_pause(false), Contains("kept from the CPU for"));
 }
 
 TEST_CASE("a pause of everything at once is named as the machine's", "[system][measure]") {
-  Process measuring = start_bus({"latency", "shm://", "-w", "spin", "-d", "8s", "--warmup", "0", "-r", "1", "--json"});
-  std::vector<pid_t> pids = roles_of(measuring.pid(), 2);
-  const pid_t near = pids.back();
-  REQUIRE(eventually([&] { return ticks_of(near) >= 100; }));
-  pids.push_back(measuring.pid());
-  for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGSTOP) == 0);
-  for (const pid_t pid : pids) {
-    REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(pid)) == 'T'; }));
-  }
-  let_pass(100ms);
-  for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGCONT) == 0);
-  static_cast<void>(measuring.wait(soon()));
-  const Json result = Json::parse(measuring.out());
-  const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
-  CAPTURE(worst.dump());
-  REQUIRE(worst.at("duration") > 90'000'000);
-  REQUIRE_THAT(worst.at("cause").get<std::string>(), Contains("the machine paused for"));
+  REQUIRE_THAT(cause_of_a_pause(true), Contains("the machine paused for"));
 }
 
 TEST_CASE("an echo that already runs is measured with --peer, closed and open", "[system][measure]") {
@@ -268,7 +275,10 @@ TEST_CASE("an echo that already runs is measured with --peer, closed and open", 
       any_result_of({"latency", address, "--peer", "-R", "2k", "-d", "200ms", "--warmup", "10ms", "-r", "1"});
   const Json& repetition = open.at("rows")[0].at("repetitions")[0];
   REQUIRE(repetition.at("lost") == 0);
-  REQUIRE(repetition.at("histograms").at("response").at("count") == 400);
+  const int answered = repetition.at("histograms").at("response").at("count");
+  REQUIRE(answered == repetition.at("messages"));
+  // Where the machine was too busy to send all that was due, that is said: it never looks like fewer messages.
+  if (answered < 396) REQUIRE_THAT(repetition.at("invalid").dump(), Contains(" of 400 messages that were due"));
   echo.kill(SIGTERM);
   REQUIRE(echo.wait() == exited(143));
 }

@@ -17,6 +17,7 @@
 #include "bus/core/errc.hpp"
 #include "bus/core/listener.hpp"
 #include "bus/core/units.hpp"
+#include "tools/common/log.hpp"
 #include "tools/measure/control.hpp"
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/hiccup.hpp"
@@ -214,6 +215,7 @@ Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullpt
   }
   const std::string start =
       std::to_string(monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(kUntilStart).count()));
+  log::debug("all roles start");
   for (const auto& role : started.roles) role->control().say(start);
   if (counter != nullptr && !counter->run(2 * job.producers, in(kTracing))) {
     throw Error(Errc::timed_out, "tracing took too long");

@@ -1,11 +1,14 @@
 // tests/tools/measure/hiccup_test.cpp: the hiccup meter sees the pauses that a test makes.
 #include "tools/measure/hiccup.hpp"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <cerrno>
 #include <csignal>
 #include <system_error>
 
@@ -21,13 +24,15 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-// For the handler: it holds the thread that it runs on until it is told to let go.
-std::atomic<bool> held{false}, let_go{false};
+// For the handler: it holds the thread that it runs on until a byte in the pipe lets go.
+std::atomic<bool> held{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
+std::array<int, 2> let_go{};
 
 extern "C" void hold_thread(int) {
   held.store(true);
-  while (!let_go.load()) ::usleep(100);
+  for (char byte = 0; ::read(let_go[0], &byte, 1) < 0 && errno == EINTR;) {
+  }
 }
 
 struct Span {
@@ -36,7 +41,8 @@ struct Span {
 
 /// Stops one thread of this process for `length` at least; within what is returned it stood still.
 Span hold(int thread_id, std::chrono::milliseconds length) {
-  held = let_go = false;
+  held = false;
+  if (let_go[1] == 0) REQUIRE(::pipe2(let_go.data(), O_CLOEXEC) == 0);  // once: a handler may still be in it
   struct sigaction action {
   }, before{};
   action.sa_handler = hold_thread;
@@ -44,9 +50,9 @@ Span hold(int thread_id, std::chrono::milliseconds length) {
   REQUIRE(::syscall(SYS_tgkill, ::getpid(), thread_id, SIGUSR1) == 0);
   REQUIRE(eventually([] { return held.load(); }));
   const auto from = Clock::now();
-  let_pass(length);
+  let_pass(length);  // the pause itself
   const auto to = Clock::now();
-  let_go = true;
+  REQUIRE(::write(let_go[1], "x", 1) == 1);
   return {from, to};
 }
 
@@ -161,7 +167,7 @@ TEST_CASE("the text of a machine without pauses says so", "[measure]") {
 
 TEST_CASE("pauses are watched on several CPUs at once", "[measure]") {
   const std::vector<int> cpus = allowed_cpus(SystemFiles());
-  const auto results = watch_pauses(cpus, 1us, [] { let_pass(5ms); });
+  const auto results = watch_pauses(cpus, 1us, [] { let_pass(5ms); });  // for how long they are watched
   REQUIRE(results.size() == cpus.size());
   for (std::size_t i = 0; i < cpus.size(); ++i) {
     REQUIRE(results[i].cpu == cpus[i]);
