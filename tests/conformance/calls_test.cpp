@@ -9,7 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kSize = 1000;  // of the messages that fill a queue
+constexpr std::size_t kFillingSize = 1000;  // of the messages that fill a queue
 
 /// Receives what fill() has queued; an unreliable channel may have less.
 Stream receive_queued(bus::Channel& channel, const Payloads& payloads, std::uint64_t first, std::uint64_t count) {
@@ -86,14 +86,14 @@ TEST_CASE("a full channel refuses a message and keeps the queued ones", "[confor
   CAPTURE(scheme);
   Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB");
   const Payloads payloads;
-  Stream filled = fill(pair.client, payloads, 0, kSize);
+  Stream filled = fill(pair.client, payloads, 0, kFillingSize);
   REQUIRE(filled.end == bus::Errc::would_block);
   REQUIRE(filled.count > 0);
 
   std::error_code late;
   do {  // a kernel that has just found some more room is no failure
     const auto start = bus::Clock::now();
-    late = pair.client.send(payloads.make(filled.count, kSize), start + 20ms);
+    late = pair.client.send(payloads.make(filled.count, kFillingSize), start + 20ms);
     if (late) REQUIRE(bus::Clock::now() >= start + 20ms);
     if (!late) ++filled.count;
   } while (!late);
@@ -112,7 +112,7 @@ TEST_CASE("a full channel refuses a message and keeps the queued ones", "[confor
     REQUIRE(pair.server.try_receive().error() == bus::Errc::would_block);
   }
   // The room is there again, for good.
-  REQUIRE(eventually([&] { return !pair.client.try_send(payloads.make(1, kSize)); }));
+  REQUIRE(eventually([&] { return !pair.client.try_send(payloads.make(1, kFillingSize)); }));
   close_books(pair);
 }
 
@@ -121,9 +121,9 @@ TEST_CASE("a blocked sender goes on as soon as there is room", "[conformance]") 
   CAPTURE(scheme);
   Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB&wait=block");
   const Payloads payloads;
-  const Stream filled = fill(pair.client, payloads, 0, kSize);
+  const Stream filled = fill(pair.client, payloads, 0, kFillingSize);
   REQUIRE(filled.end == bus::Errc::would_block);
-  InThread sending([&] { return pair.client.send(payloads.make(filled.count, kSize)); });
+  InThread sending([&] { return pair.client.send(payloads.make(filled.count, kFillingSize)); });
   sending.wait_until_blocked();
   const Stream received = receive_queued(pair.server, payloads, 0, filled.count + 1);
   const bool woken = eventually([&] { return sending.done(); });
@@ -176,7 +176,7 @@ TEST_CASE("a batch that does not fit stops where the room ends and says so", "[c
   const Payloads payloads;
   std::vector<std::vector<std::byte>> messages;
   std::vector<std::span<const std::byte>> batch;
-  for (std::uint64_t n = 0; n < 64; ++n) messages.push_back(payloads.make(n, kSize));
+  for (std::uint64_t n = 0; n < 64; ++n) messages.push_back(payloads.make(n, kFillingSize));
   for (const auto& message : messages) batch.emplace_back(message);
   std::uint64_t accepted = 0;
   std::error_code error;

@@ -28,7 +28,7 @@ constexpr std::uint64_t kMessages = 6;
 constexpr auto kOptions = "capacity=4KiB&max_message=256KiB";
 
 /// Small ones, and one that no queue of 4 KiB holds: rings grow, streams block.
-std::size_t size_at(std::uint64_t sequence) { return sequence == 3 ? 60'000 : 100 + sequence; }
+std::size_t size_with_one_large(std::uint64_t sequence) { return sequence == 3 ? 60'000 : 100 + sequence; }
 
 /// Connects as long as the victim lives.
 std::optional<bus::Channel> connect_while_alive(const std::string& address, Peer& victim) {
@@ -83,7 +83,7 @@ void survive_listener(const std::string& address, Peer& victim) {
   REQUIRE(listened);
   auto channel = connect_while_alive(address, victim);
   if (!channel) return;
-  const Stream sent = send_stream(*channel, Payloads(1), 0, kMessages, size_at);
+  const Stream sent = send_stream(*channel, Payloads(1), 0, kMessages, size_with_one_large);
   if (sent.end) CHECK(is_end(sent.end));
   const Stream received = receive_stream(*channel, Payloads(2), 0, kUntilTheEnd);
   CHECK(is_end(received.end));
@@ -95,7 +95,7 @@ void survive_listener(const std::string& address, Peer& victim) {
 /// Victim: connects, sends, closes. Survivor: listens, accepts, receives; then serves another on the same listener.
 void survive_sender(bus::Listener& listener, Peer& victim) {
   for (std::uint64_t n = 0; n < kMessages; ++n) {
-    victim.tell("send 1 " + std::to_string(n) + " 1 " + std::to_string(size_at(n)));
+    victim.tell("send 1 " + std::to_string(n) + " 1 " + std::to_string(size_with_one_large(n)));
   }
   victim.tell("close");
   victim.process().close_stdin();

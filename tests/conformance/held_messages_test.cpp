@@ -11,7 +11,7 @@ using namespace bus::test;
 
 namespace {
 
-std::size_t size_at(std::uint64_t sequence) { return 200 + sequence * 37 % 900; }
+std::size_t size_below_1100(std::uint64_t sequence) { return 200 + sequence * 37 % 900; }
 
 }  // namespace
 
@@ -21,7 +21,7 @@ TEST_CASE("held messages keep their bytes and are released in any order", "[conf
   Pair pair = open_pair(scheme, "capacity=32KiB&max_message=4KiB");
   const Payloads payloads;
   constexpr std::uint64_t kHeld = 7, kCount = 700;
-  InThread sending([&] { return send_stream(pair.client, payloads, 0, kCount, size_at); });
+  InThread sending([&] { return send_stream(pair.client, payloads, 0, kCount, size_below_1100); });
   std::vector<std::pair<std::uint64_t, bus::Message>> held;
   std::uint64_t next = 0, damaged = 0;
   const bool reliable = pair.server.traits().reliable;
@@ -101,7 +101,7 @@ TEST_CASE("a message may be released on another thread while more are received",
     }
   });
   InThread sending([&] {
-    Stream sent = send_stream(pair.client, payloads, 0, kCount, size_at);
+    Stream sent = send_stream(pair.client, payloads, 0, kCount, size_below_1100);
     pair.client.close();
     return sent;
   });

@@ -14,6 +14,10 @@
 
 namespace bus::test {
 
+inline std::uint64_t dropped(const Books& books, Reason reason) {
+  return books.dropped[static_cast<std::size_t>(reason)];
+}
+
 using SizeOf = std::function<std::size_t(std::uint64_t sequence)>;
 [[nodiscard]] inline SizeOf always(std::size_t size) {
   return [size](std::uint64_t) { return size; };

@@ -11,7 +11,7 @@
 namespace bus::tools {
 namespace {
 
-std::vector<std::byte> made(std::size_t size, std::uint64_t sequence) {
+std::vector<std::byte> made_payload(std::size_t size, std::uint64_t sequence) {
   std::vector<std::byte> message(size);
   make_message(message, sequence);
   return message;
@@ -34,17 +34,17 @@ StreamCounts counts_of(std::initializer_list<std::uint64_t> numbers, std::option
 
 TEST_CASE("made messages are these bytes", "[tools]") {
   // Computed by an independent implementation from the table in made_message.hpp.
-  REQUIRE(made(20, 1) ==
+  REQUIRE(made_payload(20, 1) ==
           bytes({1, 0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0x16, 0xbd, 0x7e, 0xbb, 0x2a, 0xf8, 0x94, 0xfe}));
-  REQUIRE(made(16, 0) == bytes({0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x60, 0x04, 0x04, 0xc2}));
-  REQUIRE(made(33, 0x0102030405060708) ==
+  REQUIRE(made_payload(16, 0) == bytes({0, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0x60, 0x04, 0x04, 0xc2}));
+  REQUIRE(made_payload(33, 0x0102030405060708) ==
           bytes({8,    7,    6,    5,    4,    3,    2,    1,    0x21, 0,    0,    0,    0x11, 0x48, 0x7f, 0xc8, 0xbd,
                  0xef, 0x80, 0xd4, 0x7f, 0xf9, 0xe4, 0x77, 0xc0, 0xdc, 0x13, 0xa6, 0xb2, 0x43, 0x9a, 0x49, 0xc3}));
 }
 
 TEST_CASE("a made message is recognised and every flipped bit is noticed", "[tools]") {
   const auto size = GENERATE(values<std::size_t>({16, 17, 24, 31, 100}));
-  auto message = made(size, 77);
+  auto message = made_payload(size, 77);
   REQUIRE(check_message(message) == 77u);
   for (std::size_t bit = 0; bit < 8 * size; ++bit) {
     message[bit / 8] ^= std::byte{1} << (bit % 8);
@@ -55,7 +55,7 @@ TEST_CASE("a made message is recognised and every flipped bit is noticed", "[too
 }
 
 TEST_CASE("a message that is cut, too short or put together from two is damaged", "[tools]") {
-  const auto one = made(64, 1), two = made(64, 2);
+  const auto one = made_payload(64, 1), two = made_payload(64, 2);
   for (std::size_t size = 0; size < 64; ++size) REQUIRE_FALSE(check_message(std::span(one).first(size)));
   auto mixed = one;
   std::copy(two.begin() + 32, two.end(), mixed.begin() + 32);

@@ -15,6 +15,9 @@
 
 namespace bus::tools {
 
+/// How long a verb that ends waits for its peers to take what was sent.
+inline constexpr std::chrono::seconds kCloseFor{2};
+
 /// Throws Error for an address that cannot be understood or that joins threads of one process only, so that a typing
 /// error is reported before anything else happens.
 void check_address(const std::string& address);

@@ -1,13 +1,11 @@
 // tools/common/format.cpp: see format.hpp.
 #include "tools/common/format.hpp"
+#include "tools/common/json.hpp"
 
 #include <boost/locale/utf.hpp>
-#include <nlohmann/json.hpp>
 
 namespace bus::tools {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 bool is_utf8(std::span<const std::byte> bytes) noexcept {
   namespace utf = boost::locale::utf;
@@ -30,8 +28,6 @@ void append_hex(std::string& to, std::span<const std::byte> bytes) {
     *out++ = kDigits[value & 15];
   }
 }
-
-std::string dump(const Json& object) { return object.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
 }  // namespace
 
@@ -72,7 +68,7 @@ void Printer::print(std::uint64_t peer, std::uint64_t number, std::span<const st
         append_hex(hex, payload);
         object["hex"] = std::move(hex);
       }
-      line_ = dump(object);
+      line_ = json_text(object);
       line_.push_back('\n');
       break;
     }
@@ -88,7 +84,7 @@ std::string event_json(const Event& event) {
   if (!event.peer_address.empty()) object["peer_address"] = event.peer_address;
   if (event.pid != 0) object["pid"] = event.pid;
   if (!event.reason.empty()) object["reason"] = event.reason;
-  return dump(object).append("\n");
+  return json_line(object);
 }
 
 }  // namespace bus::tools

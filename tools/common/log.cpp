@@ -1,5 +1,6 @@
 // tools/common/log.cpp: spdlog to stderr.
 #include "tools/common/log.hpp"
+#include "tools/common/json.hpp"
 
 #include <spdlog/formatter.h>
 #include <spdlog/logger.h>
@@ -11,7 +12,6 @@
 #include <ctime>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <string>
 
 namespace bus::tools::log {
@@ -65,12 +65,11 @@ class JsonFormatter final : public spdlog::formatter {
     // block() has asked for a level that nothing but "off" silences; to a reader it is information.
     const auto level =
         spdlog::level::to_string_view(message.level == spdlog::level::critical ? spdlog::level::info : message.level);
-    nlohmann::ordered_json object;
+    Json object;
     object["time"] = time;
     object["level"] = std::string(level.data(), level.size());
     object["text"] = std::string(message.payload.data(), message.payload.size());
-    append(line, object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-    append(line, "\n");
+    append(line, json_line(object));
   }
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
 };

@@ -3,15 +3,13 @@
 
 #include <array>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "bus/core/units.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/terminal_text.hpp"
 
 namespace bus::tools {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 void add_to(ReasonCounts& sum, const ReasonCounts& counts) noexcept {
   for (std::size_t i = 0; i < kReasons; ++i) sum[i] += counts[i];
@@ -131,7 +129,7 @@ std::string summary_json(const Summary& summary) {
     ns["p999"] = rtt.quantile(0.999);
     ns["max"] = rtt.greatest();
   }
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace).append("\n");
+  return json_line(object);
 }
 
 std::string books_text(const BooksSum& books) {

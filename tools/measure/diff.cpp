@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
+#include "tools/common/json.hpp"
 #include "tools/common/terminal_text.hpp"
 #include "tools/measure/environment.hpp"
 #include "tools/measure/numbers.hpp"
@@ -119,9 +119,9 @@ Cell word_cell(const RowDifference& row) {
   return {row.says, row.says == "slower" || row.says == "too few repetitions" ? Style::warning : Style::bad};
 }
 
-nlohmann::ordered_json json_of(const Figure& figure) {
+Json figure_json(const Figure& figure) {
   if (figure.value <= 0) return nullptr;
-  nlohmann::ordered_json json{{"value", figure.value}};
+  Json json{{"value", figure.value}};
   if (figure.low && figure.high) {
     json["low"] = *figure.low;
     json["high"] = *figure.high;
@@ -230,19 +230,16 @@ std::string to_text(const Difference& difference, bool colour, int width) {
 }
 
 std::string to_json_lines(const Difference& difference) {
-  using Json = nlohmann::ordered_json;
   std::string text;
-  const auto line = [&text](const Json& json) {
-    text.append(json.dump(-1, ' ', false, Json::error_handler_t::replace)).append("\n");
-  };
+  const auto line = [&text](const Json& json) { text.append(json_line(json)); };
   for (const std::string& warning : difference.warnings) line({{"type", "warning"}, {"text", warning}});
   for (const RowDifference& row : difference.rows) {
     line({{"type", "row"},
           {"id", row.id},
           {"figure", std::string(main_figure(row.measure))},
-          {"before", json_of(row.before)},
-          {"after", json_of(row.after)},
-          {"ratio", json_of(row.ratio)},
+          {"before", figure_json(row.before)},
+          {"after", figure_json(row.after)},
+          {"ratio", figure_json(row.ratio)},
           {"says", row.says},
           {"regression", row.regression}});
   }

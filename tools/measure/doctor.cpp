@@ -11,12 +11,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 
 #include "bus/core/errc.hpp"
 #include "bus/core/os/barrier.hpp"
 #include "bus/core/os/fd.hpp"
 #include "bus/core/version.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/terminal_text.hpp"
 #include "tools/measure/cpu_id.hpp"
 #include "tools/measure/doctor_checks.hpp"
@@ -236,11 +236,8 @@ std::string findings_text(std::span<const Finding> findings, bool all, bool colo
 }
 
 std::string findings_json(std::span<const Finding> findings) {
-  using Json = nlohmann::ordered_json;
   // Names of files and processes need not be UTF-8: what is none is replaced.
-  const auto line = [](const Json& object) {
-    return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  };
+  const auto line = [](const Json& object) { return json_line(object); };
   std::string text;
   for (const Finding& finding : findings) {
     text.append(line({{"type", "finding"},

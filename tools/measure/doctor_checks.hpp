@@ -1,6 +1,7 @@
 // tools/measure/doctor_checks.hpp: internal: what the checks of bus doctor share, and where their tables stand.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,6 +10,8 @@
 #include "tools/measure/doctor.hpp"
 
 namespace bus::tools::measure {
+
+inline constexpr std::uint64_t kKiB = 1024, kMiB = 1024 * kKiB;
 
 /// One look at what counts up.
 struct Look {

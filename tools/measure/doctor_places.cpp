@@ -25,8 +25,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-
 struct Place {
   std::string path;           // where local names stand, or would
   std::string base;           // the folder that it is in

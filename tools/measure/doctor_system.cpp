@@ -6,8 +6,6 @@
 namespace bus::tools::measure {
 namespace {
 
-constexpr std::uint64_t kKiB = 1024, kMiB = 1024 * kKiB;
-
 std::uint64_t meminfo(const Examination& e, std::string_view name) {
   const auto text = e.files.field("/proc/meminfo", name);
   return to_number(text.value_or("")).value_or(0) * kKiB;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "tools/measure/append.hpp"
 #include "tools/measure/stats.hpp"
 #include "tools/measure/summarize.hpp"
 
@@ -163,13 +164,6 @@ constexpr unsigned kSubBuckets = ThreeDigitAxis::kLinear;
 constexpr double kTicksPerHalf = 5;
 // It rounds halves up, printf(3) to even; near 1 this is the distance of two doubles.
 constexpr double kHalfUp = 2e-16;
-
-template <class... T>
-void append(std::string& text, const char* format, T... values) {
-  std::array<char, 512> line{};  // a value of 64 bits has 20 digits
-  const int length = std::snprintf(line.data(), line.size(), format, values...);
-  text.append(line.data(), static_cast<std::size_t>(length));
-}
 
 double us(double ns) noexcept { return ns / 1000; }
 

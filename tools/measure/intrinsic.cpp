@@ -5,16 +5,15 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "bus/core/units.hpp"
+#include "tools/common/json.hpp"
+#include "tools/measure/append.hpp"
 #include "tools/measure/system_files.hpp"
 
 namespace bus::tools::measure {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kShown = 5;      // longest pauses
 constexpr std::size_t kKept = 64;      // of each CPU
@@ -36,13 +35,6 @@ std::string duration(std::uint64_t ns) {
 
 double share(const IntrinsicOfCpu& result) {
   return result.watched.count() <= 0 ? 0 : seconds(result.log.sum()) / seconds(result.watched);
-}
-
-template <class... Values>
-void append(std::string& to, const char* format, Values... values) {
-  std::array<char, 256> line{};
-  std::snprintf(line.data(), line.size(), format, values...);
-  to.append(line.data());
 }
 
 void append_table(std::string& to, const std::vector<IntrinsicOfCpu>& results) {
@@ -200,7 +192,7 @@ std::string intrinsic_json(const std::vector<IntrinsicOfCpu>& results, std::chro
                       {"max_ns", lengths.greatest()},
                       {"classes", classes},
                       {"longest", longest}};
-    text.append(object.dump()).append("\n");
+    text.append(json_line(object));
     pauses += lengths.count();
     greatest = std::max(greatest, lengths.greatest());
     lost += result.log.sum();
@@ -208,7 +200,7 @@ std::string intrinsic_json(const std::vector<IntrinsicOfCpu>& results, std::chro
   }
   const Json summary{{"type", "summary"}, {"cpus", results.size()},  {"watched_ns", watched.count()},
                      {"pauses", pauses},  {"lost_ns", lost.count()}, {"max_ns", greatest}};
-  return text.append(summary.dump()).append("\n");
+  return text.append(json_line(summary));
 }
 
 }  // namespace bus::tools::measure

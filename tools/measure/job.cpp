@@ -1,16 +1,14 @@
 // tools/measure/job.cpp: jobs and findings as JSON between processes of one program: what comes is what was said.
 #include "tools/measure/job.hpp"
+#include "tools/common/json.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 namespace bus::tools::measure {
 
-using Json = nlohmann::json;
-
 namespace {
 
-Json json_of(const Histogram& histogram) {
+Json buckets_json(const Histogram& histogram) {
   Json flat = Json::array();
   histogram.for_each([&flat](std::uint64_t value, std::uint64_t count) {
     flat.push_back(value);
@@ -69,7 +67,7 @@ std::string to_json(const Job& job) {
       {"echoes", job.echoes}};
   if (job.cpu) json["cpu"] = *job.cpu;
   if (job.far_cpu) json["far_cpu"] = *job.far_cpu;
-  return json.dump();
+  return json_text(json);
 }
 
 Job job_from_json(std::string_view text) {
@@ -109,10 +107,10 @@ Job job_from_json(std::string_view text) {
 
 std::string to_json(const Findings& found) {
   Json histograms = Json::object(), timeline = Json::array(), worst = Json::array();
-  for (const auto& [name, histogram] : found.histograms) histograms[name] = json_of(histogram);
+  for (const auto& [name, histogram] : found.histograms) histograms[name] = buckets_json(histogram);
   for (const Slice& s : found.timeline) timeline.push_back({s.at_seconds, s.seconds, s.count, s.p50, s.p99, s.max});
   for (const Worst& w : found.worst) worst.push_back({w.at_seconds, w.duration, w.cause});
-  return Json{
+  const Json json{
       {"failure", found.failure},
       {"warnings", found.warnings},
       {"counts",
@@ -124,8 +122,8 @@ std::string to_json(const Findings& found) {
       {"histograms", std::move(histograms)},
       {"timeline", std::move(timeline)},
       {"worst", std::move(worst)},
-      {"worst_from", found.worst_from_ns}}
-      .dump(-1, ' ', false, Json::error_handler_t::replace);
+      {"worst_from", found.worst_from_ns}};
+  return json_text(json);
 }
 
 Findings findings_from_json(std::string_view text) {

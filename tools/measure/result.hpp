@@ -107,7 +107,7 @@ struct Verdict {
 };
 
 /// Derived from the valid repetitions. A figure that cannot be given is absent.
-struct Summary {
+struct RowSummary {
   // "p50" "p90" "p99" "p99.9" "p99.99" "max": of the main histogram; "send_lag_p99"; "rate"; "bytes_per_second";
   // "cost"; "cpu" "voluntary_switches" "involuntary_switches" "page_faults"
   std::map<std::string, Figure> figures;
@@ -129,7 +129,7 @@ struct Row {
   std::vector<std::string> invalid;        // why the whole row does not count
   std::vector<std::string> warnings;
   std::vector<Repetition> repetitions;
-  Summary summary;
+  RowSummary summary;
 };
 
 struct Result {

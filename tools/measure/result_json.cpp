@@ -6,17 +6,15 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
 
 #include "bus/core/errc.hpp"
+#include "tools/common/json.hpp"
 #include "tools/measure/result.hpp"
 
 namespace bus::tools::measure {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 // A sum of counts below this cannot overflow, and neither can one of a few hundred of them.
 constexpr std::uint64_t kMostCount = std::uint64_t{1} << 53;
@@ -136,7 +134,7 @@ Json json_of(const Repetition& repetition) {
           {"worst", std::move(worst)}};
 }
 
-Json json_of(const Summary& summary) {
+Json json_of(const RowSummary& summary) {
   Json figures = Json::object();
   for (const auto& [name, figure] : summary.figures) figures[name] = json_of(figure);
   return {{"figures", std::move(figures)}, {"floor", json_of(summary.floor)}, {"baseline", json_of(summary.baseline)}};
@@ -386,8 +384,8 @@ Repetition repetition_at(const At& at) {
   return repetition;
 }
 
-Summary summary_at(const At& at) {
-  Summary summary;
+RowSummary summary_at(const At& at) {
+  RowSummary summary;
   at["figures"].for_each_member(
       [&](const std::string& name, const At& figure) { summary.figures.insert_or_assign(name, figure_at(figure)); });
   summary.floor = verdict_at(at["floor"]);
@@ -466,7 +464,7 @@ std::string to_json(const Result& result) {
                       {"environment", std::move(environment)},
                       {"rows", std::move(rows)}};
   // A name or a reason may hold bytes of others that are no UTF-8; they are shown as such.
-  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json_text(document);
 }
 
 Result result_from_json(std::string_view text) {

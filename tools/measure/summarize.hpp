@@ -12,7 +12,7 @@
 
 namespace bus::tools::measure {
 
-/// Fills every row's Summary from its valid repetitions, and marks a row as invalid when one of its repetitions is, or
+/// Fills every row's summary from its valid repetitions, and marks a row as invalid when one of its repetitions is, or
 /// when it has none. May be called again: the same repetitions give the same.
 ///
 /// A quantile is the median over the repetitions of each one's quantile; quantiles are never averaged. Where a single

@@ -18,8 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kCloseFor = 2s;
-
 class Echoing final : public Service {
  public:
   Echoing(const Arguments& arguments, Signals& signals)

@@ -30,7 +30,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t kDigits = 16;
-constexpr auto kCloseFor = 2s;
 
 class Pinging {
  public:

@@ -25,7 +25,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kCloseFor = 2s;
 constexpr std::size_t kBatch = 256;  // messages of one sender before the others have their turn
 
 struct Sender final : Client {

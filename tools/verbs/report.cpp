@@ -2,13 +2,13 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bus/core/errc.hpp"
 #include "tools/common/arguments.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/log.hpp"
 #include "tools/common/output.hpp"
 #include "tools/common/signals.hpp"
@@ -21,7 +21,7 @@
 namespace bus::tools {
 namespace {
 
-struct Source {
+struct ResultFile {
   std::string file;
   measure::Result result;
 };
@@ -42,7 +42,7 @@ class Reporting {
 
   const Arguments& arguments_;
   Signals& signals_;
-  std::vector<Source> sources_;
+  std::vector<ResultFile> sources_;
   std::vector<std::string> written_;
 };
 
@@ -79,7 +79,7 @@ void Reporting::write_hgrm(const std::string& folder) {
 
 std::string Reporting::text(const measure::TextStyle& style) const {
   std::string all;
-  for (const Source& source : sources_) {
+  for (const ResultFile& source : sources_) {
     if (sources_.size() > 1) all += (all.empty() ? "" : "\n\n") + source.file + "\n";
     all += measure::to_text(source.result, style.colour, style.width);
   }
@@ -88,7 +88,7 @@ std::string Reporting::text(const measure::TextStyle& style) const {
 
 std::string Reporting::markdown() const {
   std::string all;
-  for (const Source& source : sources_) {
+  for (const ResultFile& source : sources_) {
     if (sources_.size() > 1) all += (all.empty() ? "## " : "\n## ") + source.file + "\n\n";
     all += measure::to_markdown(source.result);
   }
@@ -97,17 +97,14 @@ std::string Reporting::markdown() const {
 
 std::string Reporting::csv() const {
   std::string all;
-  for (const Source& source : sources_) all += measure::to_csv(source.result, source.file, all.empty());
+  for (const ResultFile& source : sources_) all += measure::to_csv(source.result, source.file, all.empty());
   return all;
 }
 
 std::string Reporting::json_lines() const {
-  using Json = nlohmann::ordered_json;
   std::string all;
   bool valid = true;
-  const auto line = [&all](const Json& json) {
-    all.append(json.dump(-1, ' ', false, Json::error_handler_t::replace)).append("\n");
-  };
+  const auto line = [&all](const Json& json) { all.append(json_line(json)); };
   for (const auto& [file, result] : sources_) {
     Json invalid_rows = Json::array();
     for (const measure::Row& row : result.rows) {
@@ -142,7 +139,7 @@ Exit Reporting::run() {
   }
   if (const auto file = arguments_.text("html")) {
     std::vector<std::string> documents;
-    for (const Source& source : sources_) documents.push_back(measure::to_json(source.result));
+    for (const ResultFile& source : sources_) documents.push_back(measure::to_json(source.result));
     const std::optional<std::string> page = measure::html_report(documents);
     if (!page) {
       log::error("report: --html " + *file +

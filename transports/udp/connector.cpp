@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kFirstHello = 10ms;
 constexpr auto kLastHello = 200ms;
-constexpr std::size_t kMostDatagrams = 64;
+constexpr std::size_t kMostAnswersAtOnce = 64;
 
 }  // namespace
 
@@ -60,7 +60,7 @@ Result<std::unique_ptr<ChannelImpl>> BusConnector::try_connect() noexcept {
     }
     const Endpoint& to = to_;
     std::array<std::byte, 512> room;
-    for (std::size_t i = 0; i < kMostDatagrams; ++i) {
+    for (std::size_t i = 0; i < kMostAnswersAtOnce; ++i) {
       if (const auto now = Clock::now(); now >= next_hello_) {
         Datagram hello;
         // What the kernel says to it shows below, or there is another one soon.

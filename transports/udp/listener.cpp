@@ -11,7 +11,7 @@
 
 namespace bus::udp {
 namespace {
-constexpr std::size_t kMostDatagrams = 256;  // in one call, so that a flood cannot hold it for ever
+constexpr std::size_t kMostAtOnce = 256;  // in one call, so that a flood cannot hold it for ever
 
 bool is_shortage(int error) noexcept {
   return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
@@ -40,7 +40,7 @@ void BusListener::answer(std::span<const std::byte> datagram, const Endpoint& to
 
 Result<std::unique_ptr<ChannelImpl>> BusListener::try_accept() noexcept {
   std::array<std::byte, 512> room;  // a hello is shorter; what is longer is none
-  for (std::size_t i = 0; i < kMostDatagrams; ++i) {
+  for (std::size_t i = 0; i < kMostAtOnce; ++i) {
     const Result<ReceivedFrom> received = receive_from(fd_.get(), room);
     if (!received) {
       if (received.error() == Errc::would_block) return received.error();

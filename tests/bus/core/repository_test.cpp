@@ -110,9 +110,10 @@ TEST_CASE("heavy headers stay in the files that need them", "[repository]") {
   std::vector<std::string> found;
   for (const char* folder : {"bus", "transports", "tools"}) {
     for (const fs::path& file : sources(folder)) {
-      if (file.extension() != ".hpp") continue;
+      if (file.extension() != ".hpp" || file.filename() == "json.hpp") continue;
       for (const std::string& include : includes(file)) {
-        for (const char* heavy : {"boost/url", "boost/asio", "spdlog/", "cxxopts", "nlohmann/"}) {
+        for (const char* heavy :
+             {"boost/url", "boost/asio", "spdlog/", "cxxopts", "nlohmann/", "tools/common/json.hpp"}) {
           if (include.starts_with(heavy)) found.push_back(file.string() + " includes " + include);
         }
       }

@@ -2,19 +2,19 @@
 #include "tools/measure/diff.hpp"
 
 #include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "tests/tools/measure/made_result.hpp"
+#include "tools/common/json.hpp"
 #include "tools/common/terminal_text.hpp"
 
 namespace bus::test {
 namespace {
 
+using tools::Json;
 using tools::measure::diff;
 using tools::measure::Difference;
 using tools::measure::RowDifference;
-using Json = nlohmann::json;
 
 /// Two rows of ours, a latency and a rate, that are so many times as long and as much as usual, and a floor.
 MadeResult made_run(std::uint64_t seed, double latency = 1, double rate = 1, double floor = 1,

@@ -9,18 +9,18 @@
 #include <catch2/catch.hpp>
 #include <charconv>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <set>
 
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/local_socket.hpp"
 #include "tests/tools/measure/fake_machine.hpp"
+#include "tools/common/json.hpp"
 
 namespace bus::test {
 
 using namespace bus::tools::measure;
 using Catch::Matchers::Contains;
-using Json = nlohmann::json;
+using tools::Json;
 
 namespace {
 

@@ -2,7 +2,6 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
 
@@ -10,11 +9,12 @@
 #include "tests/support/process.hpp"
 #include "tests/support/sandbox.hpp"
 #include "tests/tools/measure/made_result.hpp"
+#include "tools/common/json.hpp"
 
 namespace bus::test {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using tools::Json;
 using tools::measure::result_from_json;
 using tools::measure::to_json;
 

@@ -64,7 +64,7 @@ Decoded decode(Cutter cutter, std::span<const std::byte> stream, const std::vect
 
 Decoded decode(Cutter cutter, std::span<const std::byte> stream) { return decode(cutter, stream, {stream.size()}); }
 
-constexpr std::size_t kMax = 1000;
+constexpr std::size_t kMostBytes = 1000;
 
 }  // namespace
 
@@ -88,12 +88,12 @@ TEST_CASE("every truncation of a stream gives the whole frames in it and nothing
   append(stream, framed(Kind::ack, {1, 2, 3}));
   append(stream, framed(vector_of(std::string(300, 'x'))));
   append(stream, framed(Kind::end, {4, 5, 6}));
-  const Decoded whole = decode(Cutter(Framing::bus, kMax), stream);
+  const Decoded whole = decode(Cutter(Framing::bus, kMostBytes), stream);
   REQUIRE(whole.frames.size() == 5);
   REQUIRE(whole.left == 0);
   std::size_t most = 0;
   for (std::size_t size = 0; size < stream.size(); ++size) {
-    const Decoded part = decode(Cutter(Framing::bus, kMax), std::span(stream).first(size));
+    const Decoded part = decode(Cutter(Framing::bus, kMostBytes), std::span(stream).first(size));
     REQUIRE(part.error == Errc{});
     REQUIRE(part.frames.size() >= most);
     most = part.frames.size();
@@ -125,12 +125,12 @@ TEST_CASE("a header is refused as soon as it is there", "[stream]") {
   };
   for (const Case& c : cases) {
     CAPTURE(text(c.header));
-    const Cut cut = Cutter(Framing::bus, kMax).next(c.header, false);
+    const Cut cut = Cutter(Framing::bus, kMostBytes).next(c.header, false);
     REQUIRE(cut.what == Cut::What::bad);
     REQUIRE(cut.error == c.error);
   }
   const Bytes limit = bytes_from({0xe8, 3, 0, 0, 1, 1, 0, 0});
-  const Cut cut = Cutter(Framing::bus, kMax).next(limit, false);
+  const Cut cut = Cutter(Framing::bus, kMostBytes).next(limit, false);
   REQUIRE(cut.what == Cut::What::more);
   REQUIRE(cut.whole == 1008);
 }
@@ -184,7 +184,7 @@ TEST_CASE("the pieces in which a stream arrives make no difference", "[stream]")
       ends.push_back(at);
     }
     if (ends.empty()) ends.push_back(0);
-    REQUIRE(decode(Cutter(framing, kMax), stream, ends) == decode(Cutter(framing, kMax), stream));
+    REQUIRE(decode(Cutter(framing, kMostBytes), stream, ends) == decode(Cutter(framing, kMostBytes), stream));
   }
 }
 
@@ -193,7 +193,8 @@ TEST_CASE("random bytes never give a message that was not sent whole", "[stream]
   for (int round = 0; round < 20000; ++round) {
     Bytes stream(random() % 64);
     for (std::byte& b : stream) b = static_cast<std::byte>(random() % 3 == 0 ? random() % 4 : random());
-    const Decoded decoded = decode(Cutter(Framing::bus, kMax), stream);  // requires in itself that all is in bounds
+    const Decoded decoded =
+        decode(Cutter(Framing::bus, kMostBytes), stream);  // requires in itself that all is in bounds
     REQUIRE(decoded.frames.size() <= stream.size() / kHeaderBytes);
   }
 }

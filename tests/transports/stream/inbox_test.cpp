@@ -20,11 +20,11 @@ using bus::test::Payloads;
 
 namespace {
 
-constexpr std::size_t kMax = std::size_t{64} << 20;
+constexpr std::size_t kLargest = std::size_t{64} << 20;
 
 /// A stream with an inbox at its end.
-struct Stream {
-  explicit Stream(std::size_t max_message = kMax, Framing framing = Framing::bus)
+struct Incoming {
+  explicit Incoming(std::size_t max_message = kLargest, Framing framing = Framing::bus)
       : sockets(test::unix_sockets()), wire(std::move(sockets.one)), inbox(framing, max_message) {}
 
   /// The next message; reads as often as needed.
@@ -63,7 +63,7 @@ TEST_CASE("messages of all sizes arrive in place, whatever the pieces", "[stream
   std::vector<std::size_t> sizes;
   for (std::size_t i = 0; i < 400; ++i) sizes.push_back(i % 50 == 7 ? random() % 700000 : test::mixed_size(i));
   for (const std::size_t size : test::kSizes) sizes.push_back(size);
-  Stream stream;
+  Incoming stream;
   std::jthread writer([&, fd = stream.sockets.other.get()] {
     std::mt19937 chunks(6);
     std::vector<std::byte> bytes;
@@ -95,7 +95,7 @@ TEST_CASE("messages outlive the inbox and are released on other threads", "[stre
   const Payloads payloads(12);
   std::vector<Message> held;
   {
-    Stream stream;
+    Incoming stream;
     std::jthread writer([&, fd = stream.sockets.other.get()] {
       for (std::uint64_t i = 0; i < 3000; ++i) test::write_all(fd, framed(payloads.make(i, 500)));
     });
@@ -114,7 +114,7 @@ TEST_CASE("messages outlive the inbox and are released on other threads", "[stre
 }
 
 TEST_CASE("a receiver that keeps up uses the same memory again and again", "[stream]") {
-  Stream stream;
+  Incoming stream;
   const auto frame = framed(std::vector<std::byte>(1000));
   std::vector<const std::byte*> places;
   for (int i = 0; i < 1000; ++i) {
@@ -126,22 +126,22 @@ TEST_CASE("a receiver that keeps up uses the same memory again and again", "[str
 }
 
 TEST_CASE("an announced message takes no more memory than has arrived of it", "[stream]") {
-  Stream stream;
-  test::write_all(stream.sockets.other.get(), encode_header(kMax, Kind::message));
+  Incoming stream;
+  test::write_all(stream.sockets.other.get(), encode_header(kLargest, Kind::message));
   test::write_all(stream.sockets.other.get(), std::vector<std::byte>(10));
   REQUIRE(stream.inbox.next().what == Cut::What::more);
   REQUIRE(stream.inbox.fill(stream.wire).state == Transfer::State::moved);
   REQUIRE(stream.inbox.next().what == Cut::What::more);
   REQUIRE(stream.inbox.fill(stream.wire).state == Transfer::State::again);  // has made room for all of it
   const Cut cut = stream.inbox.next();
-  REQUIRE(cut.whole == kMax + kHeaderBytes);
+  REQUIRE(cut.whole == kLargest + kHeaderBytes);
   const std::byte* const front = stream.inbox.body(cut).data();
-  REQUIRE(resident(front, kMax) <= std::size_t{128} << 10);
+  REQUIRE(resident(front, kLargest) <= std::size_t{128} << 10);
 }
 
 TEST_CASE("a long line finds room without knowing its length", "[stream]") {
   constexpr std::size_t kLength = 3000000;
-  Stream stream(kLength, Framing::line);
+  Incoming stream(kLength, Framing::line);
   std::string line(kLength, 'x');
   std::jthread writer([&, fd = stream.sockets.other.get()] {
     test::write_all(fd, bytes_of(line));
@@ -153,10 +153,10 @@ TEST_CASE("a long line finds room without knowing its length", "[stream]") {
 
 TEST_CASE("an idle inbox keeps no more than a little memory", "[stream]") {
   const std::size_t before = Chunk::pooled();
-  std::vector<std::unique_ptr<Stream>> streams;
+  std::vector<std::unique_ptr<Incoming>> streams;
   const auto large = framed(std::vector<std::byte>(150000));
   for (int i = 0; i < 50; ++i) {
-    streams.push_back(std::make_unique<Stream>());
+    streams.push_back(std::make_unique<Incoming>());
     std::jthread writer([&, fd = streams.back()->sockets.other.get()] { test::write_all(fd, large); });
     REQUIRE(streams.back()->next().size() == 150000);
     streams.back()->inbox.rest();

@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::size_t kCapacity = std::size_t{256} << 10;
 
-struct Stream {
-  explicit Stream(std::size_t capacity = kCapacity, int buffer_bytes = 0, Framing framing = Framing::bus)
+struct Outgoing {
+  explicit Outgoing(std::size_t capacity = kCapacity, int buffer_bytes = 0, Framing framing = Framing::bus)
       : sockets(test::unix_sockets(buffer_bytes)), wire(std::move(sockets.one)), outbox(wire, framing, capacity) {}
 
   [[nodiscard]] int far() const { return sockets.other.get(); }
@@ -40,7 +40,7 @@ std::vector<std::byte> frames(const Payloads& payloads, std::uint64_t count, std
 }  // namespace
 
 TEST_CASE("a message alone is with the kernel when send returns", "[stream]") {
-  Stream stream;
+  Outgoing stream;
   for (int i = 0; i < 20; ++i) {
     const auto before = common::ticks();
     REQUIRE(test::eventually([&] { return common::ticks() - before > 2 * common::kTicksOfABurst; }));
@@ -53,7 +53,7 @@ TEST_CASE("a message alone is with the kernel when send returns", "[stream]") {
 TEST_CASE("a burst takes few system calls, in the order in which it was sent", "[stream]") {
   constexpr std::uint64_t kCount = 20000;
   const Payloads payloads(21);
-  Stream stream;
+  Outgoing stream;
   std::vector<std::vector<std::byte>> made;
   for (std::uint64_t i = 0; i < kCount; ++i) made.push_back(payloads.make(i, 64));
   auto expected = frames(payloads, kCount, 64);
@@ -76,7 +76,7 @@ TEST_CASE("a burst takes few system calls, in the order in which it was sent", "
 }
 
 TEST_CASE("gathered messages leave although the caller does nothing more", "[stream]") {
-  Stream stream;
+  Outgoing stream;
   stream.outbox.begin_batch();
   REQUIRE_FALSE(stream.outbox.send(bytes_of("one")));
   REQUIRE(stream.outbox.held() != 0);
@@ -103,7 +103,7 @@ TEST_CASE("gathered messages leave although the caller does nothing more", "[str
 }
 
 TEST_CASE("the flusher sleeps while nothing is gathered", "[stream]") {
-  Stream stream;
+  Outgoing stream;
   for (int i = 0; i < 100; ++i) {
     for (int j = 0; j < 5; ++j) REQUIRE_FALSE(stream.outbox.send(bytes_of("x")));
     static_cast<void>(test::read_exactly(stream.far(), 5 * 9));
@@ -119,7 +119,7 @@ TEST_CASE("what the kernel took only in part leaves by itself", "[stream]") {
   const Payloads payloads(22);
   for (const std::size_t size : {std::size_t{100000}, std::size_t{3000000}}) {
     CAPTURE(size);
-    Stream stream(kCapacity, 4096);
+    Outgoing stream(kCapacity, 4096);
     const auto payload = payloads.make(1, size);
     REQUIRE_FALSE(stream.outbox.send(payload));
     REQUIRE(stream.outbox.held() > 0);
@@ -131,7 +131,7 @@ TEST_CASE("what the kernel took only in part leaves by itself", "[stream]") {
 
 TEST_CASE("a full outbox refuses a message and keeps what it has", "[stream]") {
   const Payloads payloads(23);
-  Stream stream(16384, 4096);
+  Outgoing stream(16384, 4096);
   std::uint64_t count = 0;
   std::error_code error;
   while (!(error = stream.outbox.send(payloads.make(count, 1000)))) ++count;
@@ -149,7 +149,7 @@ TEST_CASE("a full outbox refuses a message and keeps what it has", "[stream]") {
 }
 
 TEST_CASE("a large payload goes with what was gathered before it, uncopied", "[stream]") {
-  Stream stream;
+  Outgoing stream;
   stream.outbox.begin_batch();
   auto expected = std::vector<std::byte>();
   for (int i = 0; i < 10; ++i) {
@@ -168,7 +168,7 @@ TEST_CASE("a large payload goes with what was gathered before it, uncopied", "[s
 
 TEST_CASE("loans are sent as they were written, and dropped ones are not", "[stream]") {
   const Payloads payloads(25);
-  Stream stream;
+  Outgoing stream;
   std::vector<std::byte> expected;
   for (const std::size_t size : {0U, 1U, 100U, 20000U, 300000U}) {
     auto dropped = stream.outbox.loan(size);
@@ -186,7 +186,7 @@ TEST_CASE("loans are sent as they were written, and dropped ones are not", "[str
 }
 
 TEST_CASE("lines get their newline, and a message that holds one is refused", "[stream]") {
-  Stream stream(kCapacity, 0, Framing::line);
+  Outgoing stream(kCapacity, 0, Framing::line);
   REQUIRE_FALSE(stream.outbox.send(bytes_of("one")));
   REQUIRE_FALSE(stream.outbox.send(bytes_of("")));
   REQUIRE(stream.outbox.send(bytes_of("a\nb")) == Errc::not_supported);
@@ -197,7 +197,7 @@ TEST_CASE("lines get their newline, and a message that holds one is refused", "[
 }
 
 TEST_CASE("a broken connection is an error, not a signal", "[stream]") {
-  Stream stream;
+  Outgoing stream;
   stream.sockets.other.reset();
   const std::error_code error = stream.outbox.send(bytes_of("x"));
   REQUIRE(error == std::errc::broken_pipe);
@@ -209,7 +209,7 @@ TEST_CASE("a broken connection is an error, not a signal", "[stream]") {
 TEST_CASE("a channel's sender, receiver and the flusher share an outbox", "[stream]") {
   constexpr std::uint64_t kCount = 30000;
   const Payloads payloads(26);
-  Stream stream(65536, 8192);
+  Outgoing stream(65536, 8192);
   std::atomic<bool> done{false};
   std::jthread receiver([&] {  // as try_receive() does when it has nothing to give
     while (!done) {

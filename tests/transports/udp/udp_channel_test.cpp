@@ -16,8 +16,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::uint64_t dropped(const Books& books, Reason reason) { return books.dropped[static_cast<std::size_t>(reason)]; }
-
 /// Two channels on two sockets of this process, without a handshake.
 struct Ends {
   std::unique_ptr<udp::BusChannel> one, two;

@@ -47,7 +47,7 @@ class Stranger {
   const os::Fd fd_;
 };
 
-Greeting some_greeting() {
+Greeting loopback_greeting() {
   Greeting greeting{.max_message = 1 << 20, .max_datagram = 65507, .window = 1 << 20};
   greeting.instance[0] = 1;
   return greeting;
@@ -63,7 +63,7 @@ void attend(Listener& listener) {
 /// A hello with the cookie that a hello without one was answered with.
 Greeting greeting_with_cookie(Stranger& stranger, Listener& listener) {
   Datagram room;
-  Greeting greeting = some_greeting();
+  Greeting greeting = loopback_greeting();
   stranger.say(udp::make_hello(1, greeting, room));
   attend(listener);
   greeting.cookie = udp::read_cookie(udp::decode(stranger.answer())).value();
@@ -79,7 +79,7 @@ TEST_CASE("a cookie is good for its address, its session and some seconds", "[ud
   const Endpoint host = endpoint_of("udp://127.0.0.2:5000");
   const Endpoint six = endpoint_of("udp://[::1]:5000");
   const Clock::time_point now = Clock::now();
-  Greeting greeting = some_greeting();
+  Greeting greeting = loopback_greeting();
   CHECK_FALSE(doorman.knows(here, 7, greeting, now));
   greeting.cookie = doorman.cookie(here, 7, now);
   CHECK(doorman.knows(here, 7, greeting, now));
@@ -95,8 +95,8 @@ TEST_CASE("a cookie is good for its address, its session and some seconds", "[ud
 TEST_CASE("a guest is remembered by its address, session and instance, until many others came", "[udp]") {
   udp::Doorman doorman({1, 2});
   const Endpoint here = endpoint_of("udp://127.0.0.1:5000");
-  const Greeting theirs = some_greeting();
-  Greeting mine = some_greeting();
+  const Greeting theirs = loopback_greeting();
+  Greeting mine = loopback_greeting();
   mine.port = 4711;
   doorman.remember(here, 7, theirs, mine);
   REQUIRE(doorman.welcomed(here, 7, theirs));
@@ -111,8 +111,8 @@ TEST_CASE("a guest is remembered by its address, session and instance, until man
 }
 
 TEST_CASE("both ends draw the same conclusions from their greetings", "[udp]") {
-  Greeting one = some_greeting();
-  Greeting two = some_greeting();
+  Greeting one = loopback_greeting();
+  Greeting two = loopback_greeting();
   two.max_datagram = 1472;
   two.max_message = 4096;
   two.window = 1 << 16;
@@ -137,7 +137,7 @@ TEST_CASE("an address that has echoed no cookie gets no more bytes than it sent,
   SECTION("a hello gets a cookie, again and again the same") {
     Bytes first;
     for (int i = 0; i < 3; ++i) {
-      const auto hello = udp::make_hello(1, some_greeting(), room);
+      const auto hello = udp::make_hello(1, loopback_greeting(), room);
       stranger.say(hello);
       attend(listener);
       const Bytes answer = stranger.answer();
@@ -149,7 +149,7 @@ TEST_CASE("an address that has echoed no cookie gets no more bytes than it sent,
     }
   }
   SECTION("a guessed cookie gets a true one and no channel") {
-    Greeting greeting = some_greeting();
+    Greeting greeting = loopback_greeting();
     greeting.cookie = 0x1234;
     stranger.say(udp::make_hello(1, greeting, room));
     attend(listener);
@@ -169,7 +169,7 @@ TEST_CASE("an address that has echoed no cookie gets no more bytes than it sent,
       for (std::byte& byte : junk) byte = static_cast<std::byte>(random());
       stranger.say(junk);
     }
-    const Bytes hello = to_vector(udp::make_hello(1, some_greeting(), room));
+    const Bytes hello = to_vector(udp::make_hello(1, loopback_greeting(), room));
     for (std::size_t size = 0; size < hello.size(); size += 5) stranger.say(std::span(hello).first(size));
     for (const Kind kind : {Kind::ack, Kind::probe, Kind::ping, Kind::data}) {
       stranger.say(udp::make_control({.kind = kind, .session = 1}, room));
@@ -226,7 +226,7 @@ TEST_CASE("a hello of another version is refused, and the client says which vers
     Listener listener = listen("udp://127.0.0.1:0");
     Stranger stranger(listener.address());
     Datagram room;
-    Bytes hello = to_vector(udp::make_hello(77, some_greeting(), room));
+    Bytes hello = to_vector(udp::make_hello(77, loopback_greeting(), room));
     hello[8] = std::byte{9};
     stranger.say(hello);
     attend(listener);

@@ -12,8 +12,6 @@ using namespace bus::test;
 
 namespace {
 
-std::uint64_t dropped(const Books& books, Reason reason) { return books.dropped[static_cast<std::size_t>(reason)]; }
-
 struct Outcome {
   Books client, server;
   Stream received;

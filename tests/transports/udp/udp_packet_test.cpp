@@ -25,7 +25,7 @@ const Header kHiHeader{.kind = Kind::data,
                        .message_bytes = 2,
                        .offset = 0};
 
-Greeting some_greeting() {
+Greeting numbered_greeting() {
   Greeting greeting{
       .cookie = 0, .instance = {}, .max_message = 1 << 20, .max_datagram = 65507, .window = 4 << 20, .port = 4660};
   for (std::uint8_t i = 0; i < 16; ++i) greeting.instance[i] = i;
@@ -62,7 +62,7 @@ TEST_CASE("datagrams have the bytes of the tables", "[udp]") {
   CHECK(to_vector(make_refuse(0x04030201, Refusal::version, room)) ==
         from_hex("b5 1e 0e 80 54 0b 7a fc 01 04 00 00 01 02 03 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "
                  "00 00 00 00 00 00 00 00 69 70 63 62 75 73 00 00 01 00 00 00 01 00 00 00"));
-  CHECK(to_vector(make_welcome(0x04030201, some_greeting(), room)) ==
+  CHECK(to_vector(make_welcome(0x04030201, numbered_greeting(), room)) ==
         from_hex("e7 4b 96 ee ac bd e5 0d 01 03 00 00 01 02 03 04 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 "
                  "00 00 00 00 00 00 00 00 69 70 63 62 75 73 00 00 00 00 00 00 00 00 00 00 00 01 02 03 04 05 06 07 "
                  "08 09 0a 0b 0c 0d 0e 0f 00 00 10 00 e3 ff 00 00 00 00 40 00 34 12 00 00"));
@@ -81,7 +81,7 @@ TEST_CASE("what was written is read back", "[udp]") {
   CHECK(to_vector(packet.payload) == to_vector(bytes_of("hi")));
 
   Datagram room;
-  Greeting greeting = some_greeting();
+  Greeting greeting = numbered_greeting();
   const auto welcome = read_greeting(decode(make_welcome(1, greeting, room)));
   REQUIRE(welcome);
   CHECK(welcome->instance == greeting.instance);
@@ -128,7 +128,7 @@ TEST_CASE("every truncation and every turned bit of a datagram is noticed, and w
 TEST_CASE("greetings that break the format are none", "[udp]") {
   Datagram room;
   const auto reads = [&](const Greeting& greeting) { return read_greeting(decode(make_hello(1, greeting, room))); };
-  Greeting good = some_greeting();
+  Greeting good = numbered_greeting();
   good.port = 0;
   REQUIRE(reads(good));
   Greeting bad = good;
