@@ -1,4 +1,4 @@
-// tools/measure/ends/stream_end.cpp: read, writev, and poll where a wait sleeps.
+// tools/measure/ends/stream_end.cpp: read and writev, and poll where a wait that has spun goes to sleep.
 #include "tools/measure/ends/stream_end.hpp"
 
 #include <poll.h>
@@ -32,6 +32,7 @@ StreamEnd::StreamEnd(int in, int out, std::size_t most, bool gather, WaitMode wa
       wait_(wait),
       outgoing_(gather ? kPiece : 0),
       incoming_(kPiece + kSize + most) {
+  if (wait == WaitMode::block) return;  // what always sleeps does so in read(2) and writev(2) themselves
   for (const int fd : {in, out}) set_nonblocking(fd);
 }
 

@@ -36,7 +36,7 @@ UdpEnd::UdpEnd(int fd, std::size_t size, bool gather, bool sends, WaitMode wait)
       outgoing_(run_ * size),
       incoming_(std::size_t{64} << 10),
       size_(size) {
-  set_nonblocking(fd);
+  if (wait != WaitMode::block || gather) set_nonblocking(fd);  // what always sleeps does so in recv(2) itself
   // Beyond the system's limit where that is allowed, else as much as it gives.
   if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kBuffer, sizeof kBuffer) != 0) {
     set_option(fd, SOL_SOCKET, SO_RCVBUF, kBuffer);
@@ -115,8 +115,21 @@ bool UdpEnd::flush() noexcept {
   return true;
 }
 
-bool UdpEnd::take() noexcept {
-  if (gather_ && !sends_ && taken_ - told_ >= kTell) {
+bool UdpEnd::take_one() noexcept {
+  Spinner spinner(wait_);
+  for (;;) {
+    const ssize_t count = ::recv(fd_, incoming_.data(), incoming_.size(), 0);
+    if (count >= 0) {
+      at_ = 0;
+      end_ = segment_ = static_cast<std::size_t>(count);
+      return true;
+    }
+    if (!again(spinner, POLLIN)) return false;
+  }
+}
+
+bool UdpEnd::take_run() noexcept {
+  if (!sends_ && taken_ - told_ >= kTell) {
     told_ = taken_;
     static_cast<void>(::send(fd_, &told_, sizeof told_, MSG_NOSIGNAL));
   }
@@ -147,7 +160,7 @@ bool UdpEnd::take() noexcept {
 }
 
 bool UdpEnd::receive(View& view) noexcept {
-  if (at_ == end_ && !take()) return false;
+  if (at_ == end_ && !(gather_ ? take_run() : take_one())) return false;
   const std::size_t size = std::min(segment_, end_ - at_);
   view.bytes = std::span<const std::byte>(incoming_).subspan(at_, size);
   at_ += size;

@@ -30,7 +30,8 @@ class UdpEnd {
 
  private:
   [[nodiscard]] bool wait_for_window() noexcept;
-  [[nodiscard]] bool take() noexcept;
+  [[nodiscard]] bool take_one() noexcept;
+  [[nodiscard]] bool take_run() noexcept;
   [[nodiscard]] bool again(Spinner& spinner, short events) noexcept;
 
   const int fd_;
