@@ -33,7 +33,7 @@ std::error_code Channel::try_send(std::span<const std::byte> payload) noexcept {
   std::error_code outcome = Errc::closed;
   const Gate::Entry entry(state.gate, Gate::kSender);
   if (entry) {
-    if (state.loan_open) return Errc::busy;
+    if (const std::error_code error = state.begin_send()) return error;
     outcome = state.impl->try_send(payload);
   }
   state.count_sent(outcome, payload.size());
@@ -46,7 +46,7 @@ std::error_code Channel::send(std::span<const std::byte> payload, Deadline deadl
   std::error_code outcome = Errc::closed;
   const Gate::Entry entry(state.gate, Gate::kSender);
   if (entry) {
-    if (state.loan_open) return Errc::busy;
+    if (const std::error_code error = state.begin_send()) return error;
     outcome = state.wait_for(Ready::send, deadline, [&]() noexcept { return state.impl->try_send(payload); });
   }
   state.count_sent(outcome, payload.size());
@@ -89,7 +89,7 @@ Result<Loan> Channel::loan(std::size_t size, Deadline deadline) noexcept {
   const Gate::Entry entry(state.gate, Gate::kSender);
   Result<std::span<std::byte>> room = Errc::closed;
   if (entry) {
-    if (state.loan_open) return Errc::busy;
+    if (const std::error_code error = state.begin_send()) return error;
     const auto attempt = [&]() noexcept { return state.impl->try_loan(size); };
     room = deadline == Deadline::min() ? attempt() : state.wait_for(Ready::send, deadline, attempt);
   }
@@ -117,6 +117,7 @@ std::error_code Loan::publish(std::size_t used) noexcept {
   std::error_code outcome = Errc::closed;
   const Gate::Entry entry(state.gate, Gate::kSender);
   if (entry && state.loan_open) {
+    state.disarm_room();
     state.loan_open = false;
     if (used > size) {
       state.impl->drop_loan();
@@ -145,7 +146,7 @@ std::size_t Channel::send_some(std::span<const std::span<const std::byte>> paylo
   ChannelState& state = *state_;
   const Gate::Entry entry(state.gate, Gate::kSender);
   if (!entry) error = Errc::closed;
-  if (entry && state.loan_open) error = Errc::busy;
+  if (entry) error = state.begin_send();
   if (error) return 0;
   std::size_t count = 0;
   state.impl->batch_begin();
@@ -163,7 +164,16 @@ std::error_code Channel::flush(Deadline deadline) noexcept {
   if (!state_) return Errc::closed;
   const Gate::Entry entry(state_->gate, Gate::kSender);
   if (!entry) return Errc::closed;
+  state_->disarm_room();
   return state_->wait_for(Ready::send, deadline, [this]() noexcept { return state_->impl->try_flush(); });
+}
+
+std::error_code Channel::try_flush() noexcept {
+  if (!state_) return Errc::closed;
+  const Gate::Entry entry(state_->gate, Gate::kSender);
+  if (!entry) return Errc::closed;
+  state_->disarm_room();
+  return state_->impl->try_flush();
 }
 
 int Channel::readable_fd() {

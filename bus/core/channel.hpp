@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -114,6 +115,9 @@ class Channel {
 
   /// Hands everything that was gathered to the kernel, or to the peer's memory. Errors: as send().
   [[nodiscard]] std::error_code flush(Deadline = forever) noexcept;
+  /// As much of it as goes without waiting. Errors: would_block (some is left; it leaves by itself, or with later
+  /// calls), closed, peer_died.
+  [[nodiscard]] std::error_code try_flush() noexcept;
 
   /// A descriptor for epoll, Asio, asyncio: level-triggered, readable while receive() would return at once.
   /// Wait for it to be readable, then try_receive() until would_block. Owned by the channel. Throws Error.
@@ -140,12 +144,16 @@ class Channel {
   Channel(std::unique_ptr<ChannelImpl> impl, WaitMode wait, std::string address);
 
  private:
+  friend class Poller;  // waits for room behind the transport's arm(), as send() does
   std::unique_ptr<ChannelState> state_;
 };
 
 /// Connects to a listener, waiting for it to appear and to accept until the deadline: the two may start in any order.
 /// Throws Error: bad_address, no_peer (nobody listened in time), timed_out (somebody listens and did not accept),
-/// refused, version_mismatch, permission_denied, or the system's.
-[[nodiscard]] Channel connect(std::string_view address, Deadline = in(std::chrono::seconds(5)));
+/// refused, version_mismatch, permission_denied, closed (`stop` was requested first), or the system's.
+/// A stop ends the wait at once, from any thread; only the lookup of a host's name, where that asks a name server,
+/// goes on to its own end.
+[[nodiscard]] Channel connect(std::string_view address, Deadline = in(std::chrono::seconds(5)),
+                              const std::stop_token& stop = {});
 
 }  // namespace bus

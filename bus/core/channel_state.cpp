@@ -61,6 +61,24 @@ bool ChannelState::sleep(Ready ready, Deadline deadline) noexcept {
   return !gate.shut();
 }
 
+bool ChannelState::arm_room(WaitSet& set) noexcept {
+  const Gate::Entry entry(gate, Gate::kSender);
+  if (!entry) return true;  // the next call says why
+  disarm_room();
+  room_armed = true;
+  if (!impl->arm(Ready::send, set)) return false;
+  disarm_room();
+  return true;
+}
+
+bool ChannelState::end_room() noexcept {
+  const Gate::Entry entry(gate, Gate::kSender);
+  if (!entry) return true;  // close() has disarmed it
+  const bool stood = room_armed;
+  disarm_room();
+  return stood;
+}
+
 namespace {
 
 Reason refusal(std::error_code code) noexcept {
@@ -107,6 +125,7 @@ std::error_code ChannelState::close(Deadline deadline, bool confirm) noexcept {
 }
 
 std::error_code ChannelState::close_alone(Deadline deadline, bool confirm) noexcept {
+  disarm_room();
   if (loan_open) {
     impl->drop_loan();
     loan_open = false;

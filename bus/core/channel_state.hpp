@@ -105,11 +105,32 @@ class ChannelState {
   /// See Channel::close(). Without `confirm` it waits for nobody if a close has waited in vain before.
   std::error_code close(Deadline deadline, bool confirm) noexcept;
 
+  /// Inside the gate, before anything is sent. Errors: busy.
+  [[nodiscard]] std::error_code begin_send() noexcept {
+    disarm_room();
+    return loan_open ? make_error_code(Errc::busy) : std::error_code{};
+  }
+
+  // A sender's wait for room that lasts beyond one call: see room_watch.hpp. Between arm() and disarm() a transport
+  // takes no other call of the sender, so each of those ends the wait first.
+  /// Outside the gate, sender's thread. True: do not wait, try again now.
+  [[nodiscard]] bool arm_room(WaitSet&) noexcept;
+  /// The same thread: whether the wait still stood; it does not any more.
+  bool end_room() noexcept;
+  /// Inside the gate.
+  void disarm_room() noexcept {
+    if (!room_armed) [[likely]]
+      return;
+    room_armed = false;
+    impl->disarm(Ready::send);
+  }
+
   std::unique_ptr<ChannelImpl> impl;
   const WaitMode wait;
   const std::string address;
   Gate gate;
   bool loan_open = false;         // owned by the sender's thread
+  bool room_armed = false;        // the same
   std::atomic<int> readable{-1};  // readable_fd(), once it was made; stays valid until the channel is gone
 
  private:

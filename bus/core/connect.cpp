@@ -1,8 +1,12 @@
 // bus/core/connect.cpp: listen() and connect(): from an address to an endpoint.
+#include <poll.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "bus/core/channel.hpp"
 #include "bus/core/listener.hpp"
+#include "bus/core/os/fd.hpp"
 #include "bus/core/transport.hpp"
 #include "bus/core/units.hpp"
 
@@ -25,16 +29,39 @@ constexpr auto kLastRetry = 50ms;
     text.append("no answer");
   } else if (code == std::errc::not_a_socket) {
     text.append("what is there is no socket; it is left alone");
+  } else if (code == Errc::closed) {
+    text.append("this program gave up");
   } else {
     text = describe("connect", address, code);
   }
   if (!detail.empty()) text.append(": ").append(detail);
-  if (code == Errc::no_peer || code == Errc::timed_out) {
+  if (code == Errc::no_peer || code == Errc::timed_out || code == Errc::closed) {
     text.append(" (waited ").append(format_duration(waited)).append(")");
   }
   if (code == Errc::no_peer) text.append("; start the listener, or wait longer for it");
   throw Error(code, text);
 }
+
+/// A stop token as a descriptor to sleep on.
+class StopEvent {
+ public:
+  explicit StopEvent(const std::stop_token& stop) {
+    if (!stop.stop_possible()) return;
+    event_ = os::make_event();
+    callback_.emplace(stop, Signal{event_.get()});
+  }
+  void arm(WaitSet& set) const noexcept {
+    if (event_) set.add(event_.get(), POLLIN);
+  }
+
+ private:
+  struct Signal {
+    int event;
+    void operator()() const noexcept { os::signal_event(event); }
+  };
+  os::Fd event_;
+  std::optional<std::stop_callback<Signal>> callback_;  // goes first, and waits for a signal under way
+};
 
 }  // namespace
 
@@ -54,16 +81,18 @@ Listener listen(std::string_view text) {
   }
 }
 
-Channel connect(std::string_view text, Deadline deadline) {
+Channel connect(std::string_view text, Deadline deadline, const std::stop_token& stop) {
   const Address address = Address::parse(text);
   const Transport& transport = find_transport(address);
   const Options options = read_options(transport, address);
   transport.check(address);
 
   const auto start = Clock::now();
+  const StopEvent stop_event(stop);
   auto connector = transport.connector(address, options);
   Clock::duration retry = kFirstRetry;
   for (;;) {
+    if (stop.stop_requested()) fail(text, Errc::closed, connector->detail(), Clock::now() - start);
     auto channel = connector->try_connect();
     if (channel) return Channel(std::move(*channel), options.wait, address.text());
     const std::error_code code = channel.error();
@@ -73,6 +102,7 @@ Channel connect(std::string_view text, Deadline deadline) {
       fail(text, code == Errc::no_peer ? code : make_error_code(Errc::timed_out), connector->detail(), now - start);
     }
     WaitSet set;
+    stop_event.arm(set);
     if (code == Errc::would_block) {
       connector->arm(set);
     } else {
@@ -81,7 +111,7 @@ Channel connect(std::string_view text, Deadline deadline) {
     }
     set.sleep(deadline);
     // Nobody was there, and no time is left: an attempt that would only just begin could say nothing new.
-    if (code == Errc::no_peer && Clock::now() >= deadline) {
+    if (code == Errc::no_peer && !stop.stop_requested() && Clock::now() >= deadline) {
       fail(text, code, connector->detail(), Clock::now() - start);
     }
   }

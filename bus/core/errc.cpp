@@ -42,6 +42,8 @@ class Category final : public std::error_category {
         return "a loan is open on this channel; publish or drop it first";
       case Errc::not_supported:
         return "this transport cannot do that";
+      case Errc::no_subscriber:
+        return "nobody has subscribed to that subject";
     }
     return "unknown error " + std::to_string(code);
   }
@@ -76,6 +78,8 @@ class Category final : public std::error_category {
         return std::errc::device_or_resource_busy;
       case Errc::not_supported:
         return std::errc::operation_not_supported;
+      case Errc::no_subscriber:
+        return std::errc::destination_address_required;
     }
     return {code, *this};
   }

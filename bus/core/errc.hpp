@@ -27,6 +27,7 @@ enum class Errc {
   bad_address,        // the address cannot be understood
   busy,               // a loan is open on this channel
   not_supported,      // this transport cannot do it
+  no_subscriber,      // nobody has subscribed to what it was sent to
 };
 
 /// The category of Errc, named "ipcbus". message() gives the cause in plain words.

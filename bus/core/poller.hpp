@@ -2,7 +2,8 @@
 //
 // Level-triggered: what stays ready is reported again. Ready means: try_receive() or try_accept() has something
 // to say; now and then that is would_block. Built on epoll and on the readable_fd() of each.
-// Threads: one thread at a time. wake() from any.
+// Threads: one thread at a time. wake() from any. That thread is the receiver's of the channels that were added, and
+// the sender's of those whose room is waited for.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,8 @@ class Poller {
   Poller& operator=(Poller&&) noexcept;
   ~Poller();
 
-  /// `key` is what wait() reports; keys need not differ. The object must be removed before it is destroyed.
+  /// `key` is what wait() reports; keys need not differ. The object must be removed before it is destroyed, moved away
+  /// from or assigned to.
   /// Throws Error.
   void add(Channel&, Key key);
   void add(Listener&, Key key);
@@ -33,6 +35,14 @@ class Poller {
   void remove(Channel&) noexcept;
   void remove(Listener&) noexcept;
   void remove(int fd) noexcept;
+
+  /// Has wait() report `key` once, when a send that found no room is worth trying again, or when that send would say
+  /// why there will be none. Call it after each would_block of try_send(), try_loan(), send_some() or try_flush(): the
+  /// wish ends with its report, with the next call that sends on the channel, and with remove(). The channel need not
+  /// have been added, and waits for room in one poller at a time. As with readiness, what is reported may be gone:
+  /// then there is another would_block and another wish.
+  /// Cost: some system calls for each wish, none for channels without one. Throws Error, std::bad_alloc.
+  void want_room(Channel&, Key key);
 
   /// Fills `ready` with the keys of what is ready and returns how many; 0 when the deadline passed or wake()
   /// was called. A signal does not end the wait.

@@ -179,6 +179,12 @@ class Transport {
   virtual void check(const Address&) const = 0;
   /// Throws Error: address_in_use (by which pid), permission_denied, bad_address, or the system's.
   [[nodiscard]] virtual std::unique_ptr<ListenerImpl> listen(const Address&, const Options&) const = 0;
+  /// The address of a socket that listens already and that somebody else has made; empty if it is none of this
+  /// transport's.
+  [[nodiscard]] virtual std::string address_of(int /*socket*/) const { return {}; }
+  /// Listens on a socket that address_of() knows. It is non-blocking, and the transport's from this call on.
+  /// Throws Error: permission_denied, or the system's.
+  [[nodiscard]] virtual std::unique_ptr<ListenerImpl> adopt(int socket, const Address&, const Options&) const;
   /// Throws Error for what can be known at once.
   [[nodiscard]] virtual std::unique_ptr<ConnectorImpl> connector(const Address&, const Options&) const = 0;
 

@@ -71,6 +71,10 @@ short WaitSet::ready(int fd) const noexcept {
   return events;
 }
 
+std::chrono::nanoseconds time_awake(WaitMode mode) noexcept {
+  return mode == WaitMode::block || usable_cpus() == 1 ? 0ns : kPauseFor + kYieldFor;
+}
+
 unsigned usable_cpus() noexcept {
   static const unsigned count = [] {
     cpu_set_t set;

@@ -43,6 +43,10 @@ class WaitSet {
   /// The outcome of the last sleep for a descriptor that was added: its revents, or 0.
   [[nodiscard]] short ready(int fd) const noexcept;
 
+  /// What was added, for a sleep in epoll instead: see RoomWatch.
+  [[nodiscard]] std::span<const pollfd> descriptors() const noexcept { return std::span(fds_).first(count_); }
+  [[nodiscard]] std::chrono::nanoseconds slice() const noexcept { return slice_; }
+
  private:
   std::array<pollfd, kMost> fds_{};
   std::size_t count_ = 0;
@@ -63,6 +67,10 @@ class Spinner {
   unsigned turns_ = 0;
   Clock::time_point until_{};
 };
+
+/// How long a caller that found nothing may go on looking before it pays for a sleep; for those who wait on a
+/// descriptor, and so have no Spinner. None with `block`, and none for a process that may use only one CPU.
+[[nodiscard]] std::chrono::nanoseconds time_awake(WaitMode) noexcept;
 
 /// How many CPUs this process may use; looked up once.
 [[nodiscard]] unsigned usable_cpus() noexcept;

@@ -8,17 +8,17 @@
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
 
-using namespace bus;
+using bus::Errc;
 using namespace bus::test;
 
 TEST_CASE("a forked child can do nothing with its parent's channel, and harms it in no way", "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);
   Pair pair = open_pair(scheme);
-  REQUIRE_FALSE(pair.client.send(bytes_of("before"), soon()));
+  REQUIRE_FALSE(pair.client.send(bus::bytes_of("before"), soon()));
   const pid_t child = fork();
   if (child == 0) {
-    const bool refused = pair.client.try_send(bytes_of("from the child")) == Errc::closed &&
+    const bool refused = pair.client.try_send(bus::bytes_of("from the child")) == Errc::closed &&
                          pair.client.try_receive().error() == Errc::closed &&
                          pair.client.close(soon()) == Errc::closed && pair.server.try_receive().error() == Errc::closed;
     // What the parent made is destroyed here, too.
@@ -29,7 +29,7 @@ TEST_CASE("a forked child can do nothing with its parent's channel, and harms it
   REQUIRE(waitpid(child, &status, 0) == child);
   REQUIRE(status == 0);
   REQUIRE(pair.server.receive(soon()).value().text() == "before");
-  REQUIRE_FALSE(pair.client.send(bytes_of("after"), soon()));
+  REQUIRE_FALSE(pair.client.send(bus::bytes_of("after"), soon()));
   REQUIRE(pair.server.receive(soon()).value().text() == "after");
   close_books(pair);
 }
@@ -42,8 +42,8 @@ TEST_CASE("a child that lives on does not keep its dead parent's connection aliv
   // The parent listens and forks a child, which does nothing; the parent is killed and the child goes on.
   const pid_t parent = fork();
   if (parent == 0) {
-    Listener listener = listen(address);
-    Result<Channel> channel = listener.accept(soon());
+    bus::Listener listener = bus::listen(address);
+    bus::Result<bus::Channel> channel = listener.accept(soon());
     const pid_t grandchild = fork();
     if (grandchild == 0) {
       for (;;) pause();
@@ -51,8 +51,8 @@ TEST_CASE("a child that lives on does not keep its dead parent's connection aliv
     if (!channel || channel->send(std::as_bytes(std::span(&grandchild, 1)), soon())) _exit(1);
     for (;;) pause();
   }
-  Channel channel = connect(address, soon());
-  const Result<Message> message = channel.receive(soon());
+  bus::Channel channel = bus::connect(address, soon());
+  const bus::Result<bus::Message> message = channel.receive(soon());
   REQUIRE(message);
   pid_t grandchild = 0;
   REQUIRE(message->size() == sizeof grandchild);

@@ -1,5 +1,6 @@
 // tests/conformance/listener_test.cpp: listening, accepting and connecting, in any order and number.
 #include <deque>
+#include <stop_token>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
@@ -113,6 +114,59 @@ TEST_CASE("connecting where nobody listens ends at its deadline with no_peer", "
   REQUIRE(code == bus::Errc::no_peer);
   REQUIRE(text.find(address) != std::string::npos);
   REQUIRE(text.find("nobody is listening") != std::string::npos);
+}
+
+TEST_CASE("another thread ends a connect that waits for a listener", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  // Nobody listens; somebody does and does not accept.
+  const bool listens = GENERATE(false, true);
+  CAPTURE(scheme, listens);
+  if (listens && !traits_of(scheme).crosses_processes) return;  // both ends are made at once
+  const std::string address = fixed_address(scheme);
+  bus::Listener listener;
+  if (listens) listener = bus::listen(address);
+  std::stop_source stop;
+  InThread connecting([&]() -> std::pair<std::error_code, std::string> {
+    try {
+      static_cast<void>(bus::connect(address, bus::forever, stop.get_token()));
+      return {};
+    } catch (const bus::Error& error) {
+      return {error.code(), error.what()};
+    }
+  });
+  connecting.wait_until_blocked();
+  REQUIRE_FALSE(connecting.done());
+  stop.request_stop();
+  REQUIRE(eventually([&] { return connecting.done(); }));
+  const auto [code, text] = connecting.get();
+  CAPTURE(text);
+  REQUIRE(code == bus::Errc::closed);
+  REQUIRE(text.find(address) != std::string::npos);
+  REQUIRE(text.find("gave up") != std::string::npos);
+}
+
+TEST_CASE("a stop that came first keeps connect from trying, and one that never comes changes nothing",
+          "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  bus::Listener listener = bus::listen(fresh_address(scheme));
+  const std::string address(listener.address());
+  std::stop_source stopped, running;
+  stopped.request_stop();
+  try {
+    static_cast<void>(bus::connect(address, soon(), stopped.get_token()));
+    FAIL("it connected");
+  } catch (const bus::Error& error) {
+    REQUIRE(error.code() == bus::Errc::closed);
+  }
+  REQUIRE(listener.try_accept().error() == bus::Errc::would_block);
+  InThread connecting([&] { return bus::connect(address, soon(), running.get_token()); });
+  auto server = listener.accept(soon());
+  REQUIRE(server);
+  bus::Channel client = connecting.get();
+  running.request_stop();  // of no concern to the channel
+  exchange(client, *server, "alive");
+  close_books(client, *server);
 }
 
 TEST_CASE("a listener that does not accept harms nobody, and serves the next", "[conformance]") {

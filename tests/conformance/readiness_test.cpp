@@ -3,7 +3,10 @@
 #include <sys/epoll.h>
 
 #include <array>
+#include <atomic>
+#include <random>
 #include <set>
+#include <thread>
 
 #include "bus/core/os/fd.hpp"
 #include "bus/core/poller.hpp"
@@ -139,6 +142,57 @@ TEST_CASE("a stream is received by the descriptor alone", "[conformance]") {
   REQUIRE(damaged == 0);
   REQUIRE(sending.get().count == kCount);
   if (pair.server.traits().reliable) REQUIRE(count == kCount);
+  close_books(pair);
+}
+
+TEST_CASE("no wake-up is lost between bursts", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  const std::string wait = GENERATE("hybrid", "block", "spin");
+  CAPTURE(scheme, wait);
+  constexpr unsigned kBursts = 1'500;
+  Pair pair = open_pair(scheme, "max_message=4KiB&wait=" + wait);
+  if (!pair.server.traits().reliable) return close_books(pair);
+  std::atomic<std::uint64_t> received{0};
+  std::atomic<bool> hung{false};
+  InThread sending([&] {
+    std::uint64_t sent = 0;
+    std::minstd_rand random(11);
+    for (unsigned burst = 0; burst < kBursts && !hung; ++burst) {
+      for (auto size = 1 + random() % 8; size > 0; --size) {
+        if (pair.client.send(bus::bytes_of("burst"), soon())) return sent;
+        ++sent;
+      }
+      if (pair.client.flush(soon())) return sent;
+      // The next burst comes at some moment around that at which the receiver goes to sleep.
+      while (received < sent && !hung) std::this_thread::yield();
+      for (const auto until = bus::Clock::now() + std::chrono::nanoseconds(random() % 40'000);
+           bus::Clock::now() < until;) {
+      }
+    }
+    pair.client.close();
+    return sent;
+  });
+  const Watch watch(pair.server.readable_fd());
+  std::error_code end;
+  while (!end) {
+    if (!watch.becomes_readable()) {
+      hung = true;
+      break;
+    }
+    for (;;) {
+      const auto message = pair.server.try_receive();
+      if (message) {
+        ++received;
+        continue;
+      }
+      if (message.error() != bus::Errc::would_block) end = message.error();
+      break;
+    }
+  }
+  const std::uint64_t sent = sending.get();
+  REQUIRE_FALSE(hung);
+  REQUIRE(end == bus::Errc::closed);
+  REQUIRE(received == sent);
   close_books(pair);
 }
 

@@ -53,6 +53,7 @@ lane::Link make_link(os::Fd socket, const Options& mine, const Options& theirs, 
   link.max_send = theirs.max_message;
   link.max_receive = mine.max_message;
   link.fenced = !os::has_heavy_barrier();
+  link.linger = time_awake(mine.wait);
   link.traits.crosses_processes = false;
   link.traits.tells_death = false;
   link.peer.address = "inproc://" + name;

@@ -2,9 +2,11 @@
 #include "transports/lane/lane_channel.hpp"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 
@@ -22,6 +24,8 @@ namespace {
 constexpr std::int64_t kLookEvery = std::chrono::nanoseconds(25ms).count();
 // A sender that waits for room asks again this often; see Reader::release() for the race that this closes.
 constexpr auto kAskAgain = 50ms;
+constexpr auto kYieldAfter = 1500ns;  // as in bus/core/wait.cpp
+constexpr unsigned kMostInVain = 8;   // one look in 256, when no look has paid lately
 
 /// Good to a few milliseconds, and cheap: no system call, no timer read.
 std::int64_t coarse_now() noexcept {
@@ -172,14 +176,18 @@ void LaneChannel::ring_peer() noexcept {
 Result<Message> LaneChannel::try_receive() noexcept {
   if (over_) return over_;
   Result<Message> message = take_front();
-  if (message || message.error() != Errc::would_block) return message;
+  if (message || message.error() != Errc::would_block) {
+    fresh_ = taken_ = true;
+    return message;
+  }
 
   reader_->publish_released();
   if (const std::error_code end = at_end()) return end;
-  if (epoll_ && !rearm()) {
+  if (epoll_ && !lingers() && !rearm()) {
     // Something came while the sleep was announced: the descriptor has to say that more may be there.
     os::signal_event(bell_.get());
     armed_ = false;
+    fresh_ = taken_ = true;
     return take_front();
   }
   return Errc::would_block;
@@ -251,16 +259,55 @@ std::error_code LaneChannel::finish(std::error_code why) noexcept {
   return why;
 }
 
-/// With readable_fd() in use: announces a sleep whenever the ring is found empty, so that the bell makes the
-/// descriptor readable. False: something arrived meanwhile.
+/// With readable_fd() in use: whether the ring, found empty, is left as it is, because the last message came just now
+/// and a sleep costs both sides more than some looks: us a membarrier, the writer a system call for its next message.
+///
+/// Where that was in vain, the next empty rings are not waited at: at first one, then twice as many each time, until
+/// a message comes in time again. So a loop with little to do sleeps at once, and leaves the CPU to its peers.
+///
+/// No wake-up is lost by that. The bell is cleared in one place, rearm(), and a sleep of a new number is announced
+/// behind that. So whenever this returns true, either nobody has rung for the last sleep that was announced, and the
+/// next message will; or somebody has after the bell was cleared, and the descriptor is readable still; or armed_ is
+/// false, and we have rung it ourselves.
+bool LaneChannel::lingers() noexcept {
+  if (link_.linger == 0ns || sleep_is_unused()) return false;
+  if (std::exchange(fresh_, false)) {
+    if (std::exchange(lingering_, false)) in_vain_ = 0;  // the message came in time
+    if (skip_ > 0) {
+      --skip_;
+      return false;
+    }
+    quiet_since_ = Clock::now();
+    return lingering_ = true;
+  }
+  if (!lingering_) return false;
+  const auto quiet = Clock::now() - quiet_since_;
+  if (quiet < link_.linger) {
+    if (quiet >= kYieldAfter) sched_yield();  // the writer may need this CPU
+    return true;
+  }
+  lingering_ = false;
+  in_vain_ = std::min(in_vain_ + 1, kMostInVain);
+  skip_ = (1U << in_vain_) - 1;
+  return false;
+}
+
+/// The sleep that was announced has not been ended by anybody. It has when a message came since: the writer rings, or
+/// is about to, and it may have lost its CPU between the bell and its count of rings.
+bool LaneChannel::sleep_is_unused() const noexcept {
+  return armed_ && !taken_ && theirs().rung.load(std::memory_order_acquire) == rung_seen_ &&  // [rung]
+         !reader_->was_nudged(mine().asleep.load(std::memory_order_relaxed));
+}
+
+/// With readable_fd() in use: announces a sleep, so that the bell makes the descriptor readable. False: something
+/// arrived meanwhile.
 bool LaneChannel::rearm() noexcept {
-  const std::uint32_t rung = theirs().rung.load(std::memory_order_acquire);  // [rung]
-  const std::uint32_t asleep = mine().asleep.load(std::memory_order_relaxed);
-  if (armed_ && rung == rung_seen_ && !reader_->was_nudged(asleep)) return true;
-  rung_seen_ = rung;
+  if (sleep_is_unused()) return true;
+  rung_seen_ = theirs().rung.load(std::memory_order_acquire);  // [rung]
   os::clear_event(bell_.get());
   announce_sleep();
   armed_ = true;
+  taken_ = false;
   return reader_->peek() == Reader::State::empty && theirs().ended.load(std::memory_order_acquire) == 0;
 }
 

@@ -4,6 +4,7 @@
 // (a 16-byte note with one descriptor), and the kernel's word that the other end is gone.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 
@@ -32,11 +33,12 @@ struct Offer {
 [[nodiscard]] Offer view_of(const Offer& offer);
 
 struct Link {
-  os::Fd socket;                // between the two ends; non-blocking
-  std::size_t max_send = 0;     // the peer's max_message
-  std::size_t max_receive = 0;  // ours
-  bool fenced = false;          // an end has no membarrier: both use full fences
-  Traits traits;                // as of the transport; max_message is filled in here
+  os::Fd socket;                       // between the two ends; non-blocking
+  std::size_t max_send = 0;            // the peer's max_message
+  std::size_t max_receive = 0;         // ours
+  bool fenced = false;                 // an end has no membarrier: both use full fences
+  std::chrono::nanoseconds linger{0};  // with readable_fd(): how long an empty ring is not worth a sleep; see lingers()
+  Traits traits;                       // as of the transport; max_message is filled in here
   Peer peer;
   std::function<void()> on_peer_death;  // called once, from the thread that finds out; may be empty
 };
@@ -73,6 +75,8 @@ class LaneChannel final : public ChannelImpl {
   [[nodiscard]] std::error_code at_end() noexcept;
   [[nodiscard]] std::error_code finish(std::error_code why) noexcept;
   void read_final_counts() noexcept;
+  [[nodiscard]] bool lingers() noexcept;
+  [[nodiscard]] bool sleep_is_unused() const noexcept;
   [[nodiscard]] bool rearm() noexcept;
   void announce_sleep() noexcept;
 
@@ -98,9 +102,14 @@ class LaneChannel final : public ChannelImpl {
 
   // Receiver's thread.
   Reader::Handle reader_;
-  os::Fd epoll_;                 // behind readable_fd()
-  bool armed_ = false;           // with epoll_: the announced sleep is still unused
-  std::uint32_t rung_seen_ = 0;  // the peer's count of rings when the bell was last cleared
+  os::Fd epoll_;                     // behind readable_fd()
+  bool armed_ = false;               // with epoll_: a sleep is announced, and the bell was not rung by this end since
+  bool taken_ = false;               // something was received since that announcement
+  bool fresh_ = false;               // with epoll_: something was received, and the ring not found empty since
+  Clock::time_point quiet_since_{};  // when the ring was first found empty after that
+  bool lingering_ = false;           // since then
+  unsigned in_vain_ = 0, skip_ = 0;  // how often that did not pay; how many empty rings to go without it
+  std::uint32_t rung_seen_ = 0;      // the peer's count of rings when the bell was last cleared
   std::int64_t receiver_looked_ = 0;
   bool look_now_ = false;  // a sleep ended: the kernel may have news
   std::error_code over_;   // why nothing will be received any more

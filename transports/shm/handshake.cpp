@@ -17,6 +17,7 @@ Handshake::Handshake(Role role, os::Fd socket, std::string path, const Options& 
       socket_(std::move(socket)),
       path_(std::move(path)),
       max_message_(options.max_message),
+      wait_(options.wait),
       mine_(lane::Offer::make(options.capacity)) {
   hello_.has_membarrier = os::has_heavy_barrier();
   hello_.max_message = options.max_message;
@@ -111,6 +112,7 @@ std::unique_ptr<ChannelImpl> Handshake::join() {
   link.max_send = static_cast<std::size_t>(heard_->max_message);
   link.max_receive = max_message_;
   link.fenced = !(hello_.has_membarrier && heard_->has_membarrier);
+  link.linger = time_awake(wait_);
   peer_.address = "shm pid " + std::to_string(*peer_.pid);
   peer_.instance = heard_->instance;
   link.peer = peer_;

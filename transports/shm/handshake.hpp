@@ -36,6 +36,7 @@ class Handshake {
   os::Fd socket_;
   const std::string path_;
   const std::size_t max_message_;
+  const WaitMode wait_;
   lane::Offer mine_;
   Hello hello_;
   Peer peer_;

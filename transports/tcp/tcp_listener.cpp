@@ -44,14 +44,17 @@ Endpoint choose(const Address& address) {
   return v4 != lookup.found.end() ? *v4 : lookup.found.front();
 }
 
+void require_private(const Address& address, const Endpoint& endpoint, const Options& options) {
+  if (endpoint.is_loopback() || options.get("insecure", "0") == "1") return;
+  fail(address, Errc::permission_denied,
+       "other hosts could reach " + endpoint.text() +
+           ", and tcp neither encrypts nor asks who they are; add the option insecure=1 to allow it, or listen on "
+           "127.0.0.1");
+}
+
 os::Fd open(const Address& address, const Options& options) {
   const Endpoint endpoint = choose(address);
-  if (!endpoint.is_loopback() && options.get("insecure", "0") != "1") {
-    fail(address, Errc::permission_denied,
-         "other hosts could reach " + endpoint.text() +
-             ", and tcp neither encrypts nor asks who they are; add the option insecure=1 to allow it, or listen on "
-             "127.0.0.1");
-  }
+  require_private(address, endpoint, options);
   os::Fd socket(::socket(endpoint.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
   if (!socket) fail_system(address, endpoint, errno);
   const int on = 1;
@@ -73,6 +76,23 @@ TcpListener::TcpListener(const Address& address, const Options& options)
       socket_(open(address, options)),
       address_(*address.port() != 0 ? address.text() : address.with_port(local_endpoint(socket_.get()).port()).text()),
       acceptor_(socket_.get(), [this](os::Fd connection) { return greet(std::move(connection)); }) {}
+
+TcpListener::TcpListener(os::Fd socket, const Address& address, const Options& options)
+    : terms_(terms_of(options)),
+      socket_(std::move(socket)),
+      address_(address.text()),
+      acceptor_(socket_.get(), [this](os::Fd connection) { return greet(std::move(connection)); }) {
+  require_private(address, local_endpoint(socket_.get()), options);
+}
+
+std::string address_of_listener(int socket) {
+  int protocol = 0;
+  socklen_t size = sizeof protocol;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0 || protocol != IPPROTO_TCP) return {};
+  const Endpoint endpoint = local_endpoint(socket);
+  if (endpoint.size == 0) return {};
+  return "tcp://" + endpoint.text();
+}
 
 std::unique_ptr<stream::Greeting> TcpListener::greet(os::Fd connection) const {
   set_up(connection.get());

@@ -16,6 +16,8 @@ class TcpListener final : public ListenerImpl {
   /// Throws Error: address_in_use (by which process), permission_denied (strangers could reach it, and
   /// `insecure=1` was not said), bad_address (the host), or the system's.
   TcpListener(const Address&, const Options&);
+  /// On a socket that somebody else has made. Throws Error: permission_denied, as above.
+  TcpListener(os::Fd socket, const Address&, const Options&);
 
   [[nodiscard]] Result<std::unique_ptr<ChannelImpl>> try_accept() noexcept override { return acceptor_.try_accept(); }
   [[nodiscard]] bool arm(WaitSet& wait) noexcept override { return acceptor_.arm(wait); }
@@ -31,5 +33,8 @@ class TcpListener final : public ListenerImpl {
   const std::string address_;
   stream::Acceptor acceptor_;
 };
+
+/// tcp://HOST:PORT of a TCP socket that listens; empty if it is none.
+[[nodiscard]] std::string address_of_listener(int socket);
 
 }  // namespace bus::tcp

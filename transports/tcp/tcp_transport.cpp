@@ -44,6 +44,11 @@ class TcpTransport final : public Transport {
     return std::make_unique<tcp::TcpListener>(address, options);
   }
 
+  std::string address_of(int socket) const override { return tcp::address_of_listener(socket); }
+  std::unique_ptr<ListenerImpl> adopt(int socket, const Address& address, const Options& options) const override {
+    return std::make_unique<tcp::TcpListener>(os::Fd(socket), address, options);
+  }
+
   std::unique_ptr<ConnectorImpl> connector(const Address& address, const Options& options) const override {
     return std::make_unique<tcp::TcpConnector>(address, options);
   }

@@ -1,9 +1,15 @@
 // transports/unix/unix_transport.cpp: channels over Unix domain stream sockets.
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "bus/core/os/local_socket.hpp"
@@ -28,6 +34,23 @@ std::string path_of(const Address& address) {
   return address.path();
 }
 
+/// The address of a socket's path: what a URL would read as something else is written as %XX.
+std::string address_of_path(std::string_view path) {
+  static constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/!$&'()*+,;=:@";
+  static constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string text = "unix://";
+  for (const char c : path) {
+    if (kPlain.find(c) != std::string_view::npos) {
+      text += c;
+    } else {
+      const auto byte = static_cast<unsigned char>(c);
+      text.append({'%', kDigits[byte >> 4], kDigits[byte & 15]});
+    }
+  }
+  return text;
+}
+
 /// Who the kernel says is at the other end.
 Peer identify(int socket, std::string name) {
   Peer peer;
@@ -45,8 +68,15 @@ class UnixListener final : public ListenerImpl {
   UnixListener(const Address& address, const Options& options)
       : address_(address.text()),
         terms_(stream::terms_of(options)),
-        socket_(path_of(address), address.text()),
-        acceptor_(socket_.fd(), [this](os::Fd connection) { return greet(std::move(connection)); }) {}
+        named_(std::in_place, path_of(address), address.text()),
+        acceptor_(named_->fd(), [this](os::Fd connection) { return greet(std::move(connection)); }) {}
+
+  /// On a socket that somebody else has made and named, and will remove.
+  UnixListener(os::Fd socket, const Address& address, const Options& options)
+      : address_(address.text()),
+        terms_(stream::terms_of(options)),
+        adopted_(std::move(socket)),
+        acceptor_(adopted_.get(), [this](os::Fd connection) { return greet(std::move(connection)); }) {}
 
   Result<std::unique_ptr<ChannelImpl>> try_accept() noexcept override { return acceptor_.try_accept(); }
   bool arm(WaitSet& wait) noexcept override { return acceptor_.arm(wait); }
@@ -65,7 +95,8 @@ class UnixListener final : public ListenerImpl {
 
   const std::string address_;
   const StreamChannel::Terms terms_;
-  os::LocalListener socket_;
+  std::optional<os::LocalListener> named_;  // one of these two
+  os::Fd adopted_;
   stream::Acceptor acceptor_;
 };
 
@@ -154,6 +185,20 @@ class UnixTransport final : public Transport {
 
   std::unique_ptr<ListenerImpl> listen(const Address& address, const Options& options) const override {
     return std::make_unique<UnixListener>(address, options);
+  }
+
+  std::string address_of(int socket) const override {
+    sockaddr_un name{};
+    socklen_t size = sizeof name;
+    if (::getsockname(socket, reinterpret_cast<sockaddr*>(&name), &size) != 0 || name.sun_family != AF_UNIX) return {};
+    if (size <= offsetof(sockaddr_un, sun_path) || name.sun_path[0] != '/') return {};
+    const std::size_t most = std::min<std::size_t>(size - offsetof(sockaddr_un, sun_path), sizeof name.sun_path);
+    const std::string_view path(name.sun_path, most);
+    return address_of_path(path.substr(0, path.find('\0')));
+  }
+
+  std::unique_ptr<ListenerImpl> adopt(int socket, const Address& address, const Options& options) const override {
+    return std::make_unique<UnixListener>(os::Fd(socket), address, options);
   }
 
   std::unique_ptr<ConnectorImpl> connector(const Address& address, const Options& options) const override {

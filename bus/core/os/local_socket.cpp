@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 
@@ -126,11 +127,19 @@ bool becomes_dead(const std::string& path) noexcept {
   return true;
 }
 
-std::string owner_text(int lock) {
+/// Who wrote the lock file, 0 if nobody has.
+::pid_t owner_of(int lock) {
   std::array<char, 16> digits{};
   const ssize_t size = pread(lock, digits.data(), digits.size() - 1, 0);
   ::pid_t pid = 0;
   if (size > 0) std::from_chars(digits.data(), digits.data() + size, pid);
+  return pid;
+}
+
+bool lives(::pid_t pid) { return pid > 0 && (::kill(pid, 0) == 0 || errno == EPERM); }
+
+std::string owner_text(int lock) {
+  const ::pid_t pid = owner_of(lock);
   return pid > 0 ? "in use by process " + std::to_string(pid) : "in use by another process";
 }
 
@@ -186,7 +195,8 @@ LocalListener::LocalListener(std::string path, std::string_view address) : path_
     if (!lock_) fail_system("listen", address, lock);
     const bool locked = lock_whole(lock_.get());
     if (locked && is_file_at(lock_.get(), lock)) break;
-    if (!locked && Clock::now() >= patience) {
+    // Whoever sweeps writes nothing: then it is the pid of somebody dead that stands there.
+    if (!locked && (lives(owner_of(lock_.get())) || Clock::now() >= patience)) {
       fail("listen", address, Errc::address_in_use, owner_text(lock_.get()) + "; choose another name or stop it");
     }
     WaitSet pause;
