@@ -1,0 +1,664 @@
+// bus/protocol/frame.cpp: frames to bytes and back. README.md has every layout.
+#include "bus/protocol/frame.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+#include "bus/core/os/bytes.hpp"
+#include "bus/protocol/headers.hpp"
+#include "bus/protocol/subject.hpp"
+
+namespace bus::protocol {
+namespace {
+
+enum class Type : std::uint8_t {
+  hello = 0x01,
+  subscribe = 0x02,
+  unsubscribe = 0x03,
+  publish = 0x04,
+  taken = 0x05,
+  acknowledge = 0x06,
+  flush = 0x07,
+  watch = 0x08,
+  query = 0x09,
+  bye = 0x0a,
+  welcome = 0x81,
+  refused = 0x82,
+  subscribed = 0x83,
+  deliver = 0x84,
+  progress = 0x85,
+  dropped = 0x86,
+  receipt = 0x87,
+  outcome = 0x88,
+  flushed = 0x89,
+  watched = 0x8a,
+  answer = 0x8b,
+  farewell = 0x8c,
+};
+
+constexpr std::size_t kHead = 8;              // bytes that all frames begin with
+constexpr std::uint32_t kMagic = 0x62637069;  // "ipcb": the id of a hello and of a welcome
+
+// Flags. One bit means one thing in all types that have it.
+constexpr std::uint8_t kReply = 0x01;
+constexpr std::uint8_t kHeaders = 0x02;
+constexpr std::uint8_t kAgain = 0x04;
+constexpr std::uint8_t kDelivered = 0x08;  // the level of a Publish, `acknowledge` of a Deliver
+constexpr std::uint8_t kTell = 0x10;       // Publish
+constexpr std::uint8_t kKept = 0x20;       // Deliver
+constexpr std::uint8_t kDropped = 0x40;
+constexpr std::uint8_t kPublishFlags = kReply | kHeaders | kAgain | kDelivered | kTell;
+constexpr std::uint8_t kDeliverFlags = kReply | kHeaders | kAgain | kDelivered | kKept;
+
+constexpr std::size_t kReplySize = 2;    // bytes of the field
+constexpr std::size_t kHeadersSize = 4;  // bytes of the field
+
+std::uint8_t flag(bool set, std::uint8_t bit) noexcept { return set ? bit : std::uint8_t{0}; }
+
+std::string_view as_text(const std::byte* bytes, std::size_t size) noexcept {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+Bytes as_bytes(std::string_view text) noexcept { return std::as_bytes(std::span(text)); }
+
+// ---- enumerations: no default, so that the compiler asks for what is added to them ----
+
+bool known(Full full) noexcept {
+  switch (full) {
+    case Full::block:
+    case Full::drop_new:
+    case Full::drop_old:
+    case Full::disconnect:
+      return true;
+  }
+  return false;
+}
+
+bool known(Reason reason) noexcept { return static_cast<std::size_t>(reason) < kReasons; }
+
+bool known(Errc why) noexcept {
+  switch (why) {
+    case Errc::would_block:
+    case Errc::timed_out:
+    case Errc::closed:
+    case Errc::peer_died:
+    case Errc::no_peer:
+    case Errc::refused:
+    case Errc::message_too_large:
+    case Errc::no_room:
+    case Errc::corrupt:
+    case Errc::version_mismatch:
+    case Errc::permission_denied:
+    case Errc::address_in_use:
+    case Errc::bad_address:
+    case Errc::busy:
+    case Errc::not_supported:
+    case Errc::no_subscriber:
+      return true;
+  }
+  return false;
+}
+
+// Both go over the wire as their numbers: one that changes is another version of the protocol.
+static_assert(static_cast<int>(Reason::queue_full) == 0 && static_cast<int>(Reason::not_supported) == 11);
+static_assert(static_cast<int>(Errc::would_block) == 1 && static_cast<int>(Errc::no_subscriber) == 16);
+
+// ---- decoding ----
+
+/// The parts of a frame, taken from its front. What is not there gives 0 or nothing, and whole() is false from then on.
+class Fields {
+ public:
+  /// `frame` has a head.
+  explicit Fields(Bytes frame) noexcept
+      : flags_(std::to_integer<std::uint8_t>(frame[1])),
+        first_size_(os::get_u16(frame.data() + 2)),
+        id_(os::get_u32(frame.data() + 4)),
+        rest_(frame.subspan(kHead)) {}
+
+  bool flag(std::uint8_t bit) noexcept {
+    const bool set = (flags_ & bit) != 0;
+    flags_ &= static_cast<std::uint8_t>(~bit);
+    return set;
+  }
+  std::uint32_t id() noexcept { return std::exchange(id_, 0); }
+  std::uint8_t u8() noexcept { return number<std::uint8_t>(); }
+  std::uint16_t u16() noexcept { return number<std::uint16_t>(); }
+  std::uint32_t u32() noexcept { return number<std::uint32_t>(); }
+  std::uint64_t u64() noexcept { return number<std::uint64_t>(); }
+  MessageId message() noexcept {
+    const std::uint64_t publisher = u64();
+    return {publisher, u64()};
+  }
+  Instance instance() noexcept {
+    Instance value{};
+    const Bytes bytes = take(value.size());
+    if (!bytes.empty()) std::memcpy(value.data(), bytes.data(), value.size());
+    return value;
+  }
+  /// The string whose size is in the head.
+  std::string_view first_text(std::size_t limit) noexcept {
+    return text(std::exchange(first_size_, std::uint16_t{0}), limit);
+  }
+  std::string_view text(std::size_t size, std::size_t limit) noexcept {
+    require(size <= limit);
+    const Bytes bytes = take(size);
+    return as_text(bytes.data(), bytes.size());
+  }
+  Bytes rest() noexcept { return std::exchange(rest_, {}); }
+
+  void require(bool holds) noexcept { whole_ = whole_ && holds; }
+  /// Everything was there, and everything that was there has been asked for.
+  [[nodiscard]] bool whole() const noexcept {
+    return whole_ && flags_ == 0 && first_size_ == 0 && id_ == 0 && rest_.empty();
+  }
+
+ private:
+  Bytes take(std::size_t size) noexcept {
+    require(size <= rest_.size());
+    if (!whole_) return {};
+    const Bytes taken = rest_.first(size);
+    rest_ = rest_.subspan(size);
+    return taken;
+  }
+  template <class Integer>
+  Integer number() noexcept {
+    const Bytes bytes = take(sizeof(Integer));
+    return bytes.empty() ? Integer{0} : os::get<Integer>(bytes.data());
+  }
+
+  bool whole_ = true;
+  std::uint8_t flags_;
+  std::uint16_t first_size_;
+  std::uint32_t id_;
+  Bytes rest_;
+};
+
+/// The strings and bytes behind the head of a Publish or Deliver.
+struct Tail {
+  std::string_view subject, reply;
+  Bytes headers, payload;
+};
+
+/// False if that is not exactly a tail.
+inline bool read_tail(const Bytes tail, std::uint8_t flags, std::size_t subject_size, Tail& to) noexcept {
+  const std::byte* at = tail.data();
+  std::size_t left = tail.size();
+  std::size_t reply_size = 0;
+  std::size_t headers_size = 0;
+  if ((flags & kReply) != 0) {
+    if (left < kReplySize) return false;
+    reply_size = os::get_u16(at);
+    if (reply_size == 0) return false;
+    at += kReplySize;
+    left -= kReplySize;
+  }
+  if ((flags & kHeaders) != 0) {
+    if (left < kHeadersSize) return false;
+    headers_size = os::get_u32(at);
+    if (headers_size == 0) return false;
+    at += kHeadersSize;
+    left -= kHeadersSize;
+  }
+  // Each against its limit, then the sum, which cannot wrap any more.
+  if (subject_size > kMaxSubject || reply_size > kMaxSubject || headers_size > kMaxHeaders) return false;
+  if (subject_size + reply_size + headers_size > left) return false;
+  to.subject = as_text(at, subject_size);
+  if (!valid_subject(to.subject)) return false;
+  at += subject_size;
+  left -= subject_size + reply_size + headers_size;
+  if (reply_size != 0) {
+    to.reply = as_text(at, reply_size);
+    if (!valid_subject(to.reply)) return false;
+    at += reply_size;
+  }
+  if (headers_size != 0) {
+    to.headers = {at, headers_size};
+    if (!Headers(to.headers).valid()) return false;
+    at += headers_size;
+  }
+  to.payload = {at, left};
+  return true;
+}
+
+template <class T>
+Result<Frame> decoded(const T& frame) noexcept {
+  return Result<Frame>(boost::system::in_place_value, std::in_place_type<T>, frame);
+}
+
+Result<Frame> decode_publish(Bytes bytes) noexcept {
+  if (bytes.size() < kPublishHead) return Errc::corrupt;
+  const std::byte* const head = bytes.data();
+  const auto flags = std::to_integer<std::uint8_t>(head[1]);
+  Tail tail;
+  if ((flags & ~unsigned{kPublishFlags}) != 0) return Errc::corrupt;
+  if (!read_tail(bytes.subspan(kPublishHead), flags, os::get_u16(head + 2), tail)) return Errc::corrupt;
+  return decoded(Publish{.sequence = os::get_u64(head + 8),
+                         .level = (flags & kDelivered) != 0 ? Level::delivered : Level::accepted,
+                         .tell = (flags & kTell) != 0,
+                         .again = (flags & kAgain) != 0,
+                         .history = os::get_u32(head + 4),
+                         .subject = tail.subject,
+                         .reply = tail.reply,
+                         .headers = tail.headers,
+                         .payload = tail.payload});
+}
+
+Result<Frame> decode_deliver(Bytes bytes) noexcept {
+  if (bytes.size() < kDeliverHead) return Errc::corrupt;
+  const std::byte* const head = bytes.data();
+  const auto flags = std::to_integer<std::uint8_t>(head[1]);
+  Tail tail;
+  if ((flags & ~unsigned{kDeliverFlags}) != 0) return Errc::corrupt;
+  if (!read_tail(bytes.subspan(kDeliverHead), flags, os::get_u16(head + 2), tail)) return Errc::corrupt;
+  return decoded(Deliver{.subscription = os::get_u32(head + 4),
+                         .index = os::get_u64(head + 8),
+                         .message = {os::get_u64(head + 16), os::get_u64(head + 24)},
+                         .acknowledge = (flags & kDelivered) != 0,
+                         .again = (flags & kAgain) != 0,
+                         .kept = (flags & kKept) != 0,
+                         .subject = tail.subject,
+                         .reply = tail.reply,
+                         .headers = tail.headers,
+                         .payload = tail.payload});
+}
+
+void read(Fields& from, Hello& frame) noexcept {
+  from.require(from.id() == kMagic);
+  frame.version = from.u16();
+  frame.instance = from.instance();
+  frame.publisher = from.u64();
+  frame.sequence = from.u64();
+  frame.name = from.first_text(kMaxText);
+}
+
+void read(Fields& from, Subscribe& frame) noexcept {
+  frame.subscription = from.id();
+  frame.again = from.flag(kAgain);
+  frame.depth = from.u32();
+  frame.history = from.u32();
+  frame.full = static_cast<Full>(from.u8());
+  from.require(known(frame.full));
+  const std::size_t queue_size = from.u16();
+  frame.pattern = from.first_text(kMaxSubject);
+  from.require(valid_pattern(frame.pattern));
+  frame.queue = from.text(queue_size, kMaxText);
+}
+
+void read(Fields& from, Unsubscribe& frame) noexcept { frame.subscription = from.id(); }
+
+void read(Fields& from, Taken& frame) noexcept {
+  frame.subscription = from.id();
+  frame.index = from.u64();
+  frame.dropped = from.u64();
+}
+
+void read(Fields& from, Acknowledge& frame) noexcept {
+  frame.subscription = from.id();
+  frame.dropped = from.flag(kDropped);
+  frame.message = from.message();
+}
+
+void read(Fields& from, Flush& frame) noexcept {
+  frame.token = from.id();
+  frame.sequence = from.u64();
+}
+
+void read(Fields& from, Watch& frame) noexcept {
+  frame.token = from.id();
+  frame.count = from.u32();
+  frame.subject = from.first_text(kMaxSubject);
+  from.require(valid_subject(frame.subject));
+}
+
+void read(Fields& from, Query& frame) noexcept {
+  frame.token = from.id();
+  frame.what = from.first_text(kMaxText);
+}
+
+void read(Fields& from, Bye& frame) noexcept { frame.sequence = from.u64(); }
+
+void read(Fields& from, Welcome& frame) noexcept {
+  from.require(from.id() == kMagic);
+  frame.version = from.u16();
+  frame.instance = from.instance();
+  frame.window_messages = from.u32();
+  frame.window_bytes = from.u32();
+  frame.max_payload = from.u32();
+  frame.subscriptions = from.u32();
+  frame.name = from.first_text(kMaxText);
+}
+
+void read(Fields& from, Refused& frame) noexcept {
+  frame.id = from.id();
+  frame.why = static_cast<Errc>(from.u8());
+  from.require(known(frame.why));
+  frame.text = from.first_text(kMaxText);
+}
+
+void read(Fields& from, Subscribed& frame) noexcept { frame.subscription = from.id(); }
+
+void read(Fields& from, Progress& frame) noexcept {
+  frame.subscription = from.id();
+  frame.index = from.u64();
+}
+
+void read(Fields& from, Dropped& frame) noexcept {
+  frame.subscription = from.id();
+  frame.count = from.u64();
+  frame.reason = static_cast<Reason>(from.u8());
+  from.require(known(frame.reason));
+}
+
+void read(Fields& from, Receipt& frame) noexcept {
+  frame.sequence = from.u64();
+  frame.accepted = from.u64();
+  frame.unreached = from.u64();
+  frame.dropped = from.u64();
+}
+
+void read(Fields& from, Outcome& frame) noexcept {
+  frame.sequence = from.u64();
+  frame.reached = from.u32();
+  frame.failed = from.u32();
+  frame.reason = static_cast<Reason>(from.u8());
+  from.require(known(frame.reason));
+}
+
+void read(Fields& from, Flushed& frame) noexcept { frame.token = from.id(); }
+
+void read(Fields& from, Watched& frame) noexcept {
+  frame.token = from.id();
+  frame.count = from.u32();
+}
+
+void read(Fields& from, Answer& frame) noexcept {
+  frame.token = from.id();
+  frame.payload = from.rest();
+}
+
+void read(Fields& from, Farewell& frame) noexcept {
+  frame.accepted = from.u64();
+  frame.delivered = from.u64();
+}
+
+template <class T>
+Result<Frame> decode_as(Bytes bytes) noexcept {
+  Fields fields(bytes);
+  T frame;
+  read(fields, frame);
+  if (!fields.whole()) return Errc::corrupt;
+  return decoded(frame);
+}
+
+/// A hello or welcome: up to its version it is the same in every version.
+template <class T>
+Result<Frame> decode_greeting(Bytes bytes) noexcept {
+  constexpr std::size_t kSame = kHead + sizeof(std::uint16_t);
+  if (bytes.size() < kSame || os::get_u32(bytes.data() + 4) != kMagic) return Errc::corrupt;
+  if (os::get_u16(bytes.data() + kHead) != kVersion) return Errc::version_mismatch;
+  return decode_as<T>(bytes);
+}
+
+// ---- encoding ----
+
+/// Adds fields to the end of a vector.
+class Writer {
+ public:
+  explicit Writer(std::vector<std::byte>& to) noexcept : to_(to) {}
+
+  Writer& head(Type type, std::uint32_t id, std::size_t first_size = 0, std::uint8_t flags = 0) {
+    assert(first_size <= kMaxText);
+    u8(static_cast<std::uint8_t>(type)).u8(flags).u16(static_cast<std::uint16_t>(first_size));
+    return u32(id);
+  }
+  Writer& u8(std::uint8_t value) { return number(value); }
+  Writer& u16(std::uint16_t value) { return number(value); }
+  Writer& u32(std::uint32_t value) { return number(value); }
+  Writer& u64(std::uint64_t value) { return number(value); }
+  Writer& bytes(Bytes more) {
+    to_.insert(to_.end(), more.begin(), more.end());
+    return *this;
+  }
+  Writer& text(std::string_view more) { return bytes(as_bytes(more)); }
+  Writer& instance(const Instance& value) { return bytes(std::as_bytes(std::span(value))); }
+  /// Room for `size` bytes at the end.
+  std::byte* room(std::size_t size) {
+    to_.resize(to_.size() + size);
+    return to_.data() + (to_.size() - size);
+  }
+
+ private:
+  template <class Integer>
+  Writer& number(Integer value) {
+    os::put(room(sizeof value), value);
+    return *this;
+  }
+
+  std::vector<std::byte>& to_;
+};
+
+void write(const Hello& frame, Writer& to) {
+  to.head(Type::hello, kMagic, frame.name.size())
+      .u16(frame.version)
+      .instance(frame.instance)
+      .u64(frame.publisher)
+      .u64(frame.sequence);
+  to.text(frame.name);
+}
+
+void write(const Subscribe& frame, Writer& to) {
+  assert(frame.queue.size() <= kMaxText);
+  to.head(Type::subscribe, frame.subscription, frame.pattern.size(), flag(frame.again, kAgain));
+  to.u32(frame.depth).u32(frame.history).u8(static_cast<std::uint8_t>(frame.full));
+  to.u16(static_cast<std::uint16_t>(frame.queue.size())).text(frame.pattern).text(frame.queue);
+}
+
+void write(const Unsubscribe& frame, Writer& to) { to.head(Type::unsubscribe, frame.subscription); }
+
+template <class T>
+void write_message(const T& frame, Bytes head, Writer& to) {
+  const std::size_t tail = tail_size(frame.subject, frame.reply, frame.headers, frame.payload);
+  std::byte* const at = to.room(head.size() + tail);
+  std::copy(head.begin(), head.end(), at);
+  write_tail(at + head.size(), frame.subject, frame.reply, frame.headers, frame.payload);
+}
+void write(const Publish& frame, Writer& to) { write_message(frame, publish_head(frame), to); }
+void write(const Deliver& frame, Writer& to) { write_message(frame, deliver_head(frame), to); }
+
+void write(const Taken& frame, Writer& to) {
+  to.head(Type::taken, frame.subscription).u64(frame.index).u64(frame.dropped);
+}
+
+void write(const Acknowledge& frame, Writer& to) {
+  to.head(Type::acknowledge, frame.subscription, 0, flag(frame.dropped, kDropped));
+  to.u64(frame.message.publisher).u64(frame.message.sequence);
+}
+
+void write(const Flush& frame, Writer& to) { to.head(Type::flush, frame.token).u64(frame.sequence); }
+
+void write(const Watch& frame, Writer& to) {
+  to.head(Type::watch, frame.token, frame.subject.size()).u32(frame.count).text(frame.subject);
+}
+
+void write(const Query& frame, Writer& to) { to.head(Type::query, frame.token, frame.what.size()).text(frame.what); }
+
+void write(const Bye& frame, Writer& to) { to.head(Type::bye, 0).u64(frame.sequence); }
+
+void write(const Welcome& frame, Writer& to) {
+  to.head(Type::welcome, kMagic, frame.name.size()).u16(frame.version).instance(frame.instance);
+  to.u32(frame.window_messages).u32(frame.window_bytes).u32(frame.max_payload).u32(frame.subscriptions);
+  to.text(frame.name);
+}
+
+void write(const Refused& frame, Writer& to) {
+  to.head(Type::refused, frame.id, frame.text.size()).u8(static_cast<std::uint8_t>(frame.why)).text(frame.text);
+}
+
+void write(const Subscribed& frame, Writer& to) { to.head(Type::subscribed, frame.subscription); }
+
+void write(const Progress& frame, Writer& to) { to.head(Type::progress, frame.subscription).u64(frame.index); }
+
+void write(const Dropped& frame, Writer& to) {
+  to.head(Type::dropped, frame.subscription).u64(frame.count).u8(static_cast<std::uint8_t>(frame.reason));
+}
+
+void write(const Receipt& frame, Writer& to) {
+  to.head(Type::receipt, 0).u64(frame.sequence).u64(frame.accepted).u64(frame.unreached).u64(frame.dropped);
+}
+
+void write(const Outcome& frame, Writer& to) {
+  to.head(Type::outcome, 0).u64(frame.sequence).u32(frame.reached).u32(frame.failed);
+  to.u8(static_cast<std::uint8_t>(frame.reason));
+}
+
+void write(const Flushed& frame, Writer& to) { to.head(Type::flushed, frame.token); }
+
+void write(const Watched& frame, Writer& to) { to.head(Type::watched, frame.token).u32(frame.count); }
+
+void write(const Answer& frame, Writer& to) { to.head(Type::answer, frame.token).bytes(frame.payload); }
+
+void write(const Farewell& frame, Writer& to) { to.head(Type::farewell, 0).u64(frame.accepted).u64(frame.delivered); }
+
+void write_head(std::byte* to, Type type, std::uint8_t flags, std::size_t subject_size, std::uint32_t id) noexcept {
+  assert(subject_size <= kMaxSubject);
+  to[0] = static_cast<std::byte>(type);
+  to[1] = static_cast<std::byte>(flags);
+  os::put_u16(to + 2, static_cast<std::uint16_t>(subject_size));
+  os::put_u32(to + 4, id);
+}
+
+/// What a tail's strings put into the flags of its head.
+template <class T>
+std::uint8_t tail_flags(const T& frame) noexcept {
+  return flag(!frame.reply.empty(), kReply) | flag(!frame.headers.empty(), kHeaders);
+}
+
+std::byte* append(std::byte* to, Bytes more) noexcept {
+  if (!more.empty()) std::memcpy(to, more.data(), more.size());  // an empty span may have no address at all
+  return to + more.size();
+}
+
+}  // namespace
+
+std::string_view name(Full full) noexcept {
+  switch (full) {
+    case Full::block:
+      return "block";
+    case Full::drop_new:
+      return "drop_new";
+    case Full::drop_old:
+      return "drop_old";
+    case Full::disconnect:
+      return "disconnect";
+  }
+  return "unknown";
+}
+
+std::string_view name(Level level) noexcept {
+  switch (level) {
+    case Level::accepted:
+      return "accepted";
+    case Level::delivered:
+      return "delivered";
+  }
+  return "unknown";
+}
+
+Result<Frame> decode(Bytes bytes) noexcept {
+  if (bytes.size() < kHead) return Errc::corrupt;
+  switch (static_cast<Type>(bytes[0])) {
+    case Type::publish:
+      return decode_publish(bytes);
+    case Type::deliver:
+      return decode_deliver(bytes);
+    case Type::hello:
+      return decode_greeting<Hello>(bytes);
+    case Type::welcome:
+      return decode_greeting<Welcome>(bytes);
+    case Type::subscribe:
+      return decode_as<Subscribe>(bytes);
+    case Type::unsubscribe:
+      return decode_as<Unsubscribe>(bytes);
+    case Type::taken:
+      return decode_as<Taken>(bytes);
+    case Type::acknowledge:
+      return decode_as<Acknowledge>(bytes);
+    case Type::flush:
+      return decode_as<Flush>(bytes);
+    case Type::watch:
+      return decode_as<Watch>(bytes);
+    case Type::query:
+      return decode_as<Query>(bytes);
+    case Type::bye:
+      return decode_as<Bye>(bytes);
+    case Type::refused:
+      return decode_as<Refused>(bytes);
+    case Type::subscribed:
+      return decode_as<Subscribed>(bytes);
+    case Type::progress:
+      return decode_as<Progress>(bytes);
+    case Type::dropped:
+      return decode_as<Dropped>(bytes);
+    case Type::receipt:
+      return decode_as<Receipt>(bytes);
+    case Type::outcome:
+      return decode_as<Outcome>(bytes);
+    case Type::flushed:
+      return decode_as<Flushed>(bytes);
+    case Type::watched:
+      return decode_as<Watched>(bytes);
+    case Type::answer:
+      return decode_as<Answer>(bytes);
+    case Type::farewell:
+      return decode_as<Farewell>(bytes);
+  }
+  return Errc::corrupt;
+}
+
+void encode(const Frame& frame, std::vector<std::byte>& to) {
+  to.clear();
+  Writer writer(to);
+  std::visit([&writer](const auto& some) { write(some, writer); }, frame);
+}
+
+std::size_t tail_size(std::string_view subject, std::string_view reply, Bytes headers, Bytes payload) noexcept {
+  return (reply.empty() ? 0 : kReplySize) + (headers.empty() ? 0 : kHeadersSize) + subject.size() + reply.size() +
+         headers.size() + payload.size();
+}
+
+void write_tail(std::byte* to, std::string_view subject, std::string_view reply, Bytes headers,
+                Bytes payload) noexcept {
+  assert(reply.size() <= kMaxSubject && headers.size() <= kMaxHeaders);
+  if (!reply.empty()) {
+    os::put_u16(to, static_cast<std::uint16_t>(reply.size()));
+    to += kReplySize;
+  }
+  if (!headers.empty()) {
+    os::put_u32(to, static_cast<std::uint32_t>(headers.size()));
+    to += kHeadersSize;
+  }
+  append(append(append(append(to, as_bytes(subject)), as_bytes(reply)), headers), payload);
+}
+
+std::array<std::byte, kPublishHead> publish_head(const Publish& frame) noexcept {
+  std::array<std::byte, kPublishHead> head;
+  const unsigned flags = tail_flags(frame) | flag(frame.again, kAgain) |
+                         flag(frame.level == Level::delivered, kDelivered) | flag(frame.tell, kTell);
+  write_head(head.data(), Type::publish, static_cast<std::uint8_t>(flags), frame.subject.size(), frame.history);
+  os::put_u64(head.data() + 8, frame.sequence);
+  return head;
+}
+
+std::array<std::byte, kDeliverHead> deliver_head(const Deliver& frame) noexcept {
+  std::array<std::byte, kDeliverHead> head;
+  const unsigned flags =
+      tail_flags(frame) | flag(frame.again, kAgain) | flag(frame.acknowledge, kDelivered) | flag(frame.kept, kKept);
+  write_head(head.data(), Type::deliver, static_cast<std::uint8_t>(flags), frame.subject.size(), frame.subscription);
+  os::put_u64(head.data() + 8, frame.index);
+  os::put_u64(head.data() + 16, frame.message.publisher);
+  os::put_u64(head.data() + 24, frame.message.sequence);
+  return head;
+}
+
+}  // namespace bus::protocol
