@@ -1,0 +1,429 @@
+// bus/broker/accept.cpp: messages from their publisher into the broker, in order, and no more than fit.
+#include <algorithm>
+#include <cstring>
+
+#include "bus/broker/state.hpp"
+
+namespace bus::broker {
+
+using protocol::Publish;
+
+Stored::Stored(const Parcel& from, std::uint64_t& held)
+    : bytes_(from.tail.begin(), from.tail.end()), parcel_(from), held_(held) {
+  held_ += cost();
+  const auto moved = [&](const auto* data) {
+    return bytes_.data() + (reinterpret_cast<const std::byte*>(data) - from.tail.data());
+  };
+  const auto text = [&](std::string_view view) {
+    return view.empty() ? std::string_view()
+                        : std::string_view(reinterpret_cast<const char*>(moved(view.data())), view.size());
+  };
+  const auto bytes = [&](Bytes view) { return view.empty() ? Bytes() : Bytes(moved(view.data()), view.size()); };
+  parcel_.subject = text(from.subject);
+  parcel_.reply = text(from.reply);
+  parcel_.headers = bytes(from.headers);
+  parcel_.payload = bytes(from.payload);
+  parcel_.tail = bytes_;
+}
+
+/// Those after the last that came and before this one have not come: they may yet, or come again.
+void Core::State::count_gap(Client& client, std::uint64_t sequence) {
+  constexpr std::size_t kMostMissing = 4096;
+  const std::uint64_t gap = sequence - client.came - 1;
+  for (std::uint64_t i = gap > kMostMissing ? sequence - kMostMissing : client.came + 1; i < sequence; ++i)
+    client.missing.push_back(i);
+  client.lost_coming += gap;
+  totals.lost_coming += gap;
+  client.came = sequence - 1;
+  if (client.missing.size() > kMostMissing) {
+    client.missing.erase(client.missing.begin(), client.missing.end() - static_cast<std::ptrdiff_t>(kMostMissing));
+  }
+}
+
+/// False: it was here before, or cannot be.
+bool Core::State::count_arrival(Client& client, const Publish& publish) {
+  const std::uint64_t sequence = publish.sequence;
+  if (sequence > client.came) {
+    if (sequence - client.came > 1) {
+      if (client.connection.reliable) {
+        refuse(client, Errc::corrupt, "a sequence number was left out");
+        return false;
+      }
+      count_gap(client, sequence);
+    }
+    client.came = sequence;
+    return true;
+  }
+  const bool was_missing = !client.missing.empty() && std::erase(client.missing, sequence) > 0;
+  if (was_missing) {  // late, not lost
+    --client.lost_coming;
+    --totals.lost_coming;
+  }
+  if (was_missing || publish.again) return true;
+  if (client.connection.reliable) refuse(client, Errc::corrupt, "a sequence number came twice");
+  return false;
+}
+
+void Core::State::on(Client& client, const Publish& publish, Bytes frame) {
+  if (draining) return;  // its publisher learns from the farewell that it was not accepted
+  if (publish.subject.size() + publish.reply.size() + publish.headers.size() + publish.payload.size() >
+      client.max_payload) {
+    refuse(client, Errc::message_too_large, "a message is larger than this broker's max_payload");
+    return;
+  }
+  if (!count_arrival(client, publish)) return;
+  if (publish.again && publish.level == Level::delivered &&
+      (client.held_delivered.contains(publish.sequence) || is_known(client, publish))) {
+    return;
+  }
+  const Parcel parcel{{client.publisher, publish.sequence},
+                      publish.level,
+                      publish.subject,
+                      publish.reply,
+                      publish.headers,
+                      publish.payload,
+                      protocol::tail_of_publish(frame)};
+  Handout handout(parcel, held);
+  if (client.held_back.empty() && accept(client, handout, publish)) {
+    receipt_if_due(client);
+    return;
+  }
+  if (client.over) return;
+  hold_back(client, {handout.stored(), publish, {}});
+}
+
+/// Behind what is held back already. A client that sends more than its window is refused: what it sends again after a
+/// reconnect is one window, and what it publishes then may be another.
+void Core::State::hold_back(Client& client, HeldBack item) {
+  const std::size_t size = item.message ? item.message->size() : 0;
+  if (client.held_back.size() >= 2 * std::size_t{widest_window} + 16 ||
+      (client.held_back_bytes > 0 &&
+       client.held_back_bytes + size > 2 * (std::uint64_t{client.window_bytes} + client.max_payload))) {
+    refuse(client, Errc::no_room, "more was published than the window allows");
+    return;
+  }
+  if (item.message && item.how.level == Level::delivered) client.held_delivered.insert(item.how.sequence);
+  const std::uint64_t cost = item.message ? item.message->cost() : 0;
+  client.held_back.push_back(std::move(item));
+  client.held_back_bytes += size;
+  client.held_back_cost += cost;
+  held_back += cost;
+}
+
+void Core::State::retry_later(Client& client) noexcept {
+  if (client.to_retry) return;
+  client.to_retry = true;
+  retry.push_back(client.id);  // there is room: see connected()
+}
+
+void Core::State::retry_held_back(Client& client) {
+  while (!client.held_back.empty() && !client.over) {
+    HeldBack& front = client.held_back.front();
+    if (front.message) {
+      Handout handout(front.message);
+      if (!accept(client, handout, front.how)) return;
+      client.held_back_bytes -= front.message->size();
+      client.held_back_cost -= front.message->cost();
+      held_back -= front.message->cost();
+      if (front.how.level == Level::delivered) client.held_delivered.erase(front.how.sequence);
+    }
+    const auto then = front.then;
+    const bool message = front.message != nullptr;
+    client.held_back.pop_front();
+    if (message) receipt_if_due(client);
+    if (const auto* flush = std::get_if<protocol::Flush>(&then)) {
+      answer(client, *flush);
+    } else if (std::holds_alternative<protocol::Bye>(then)) {
+      farewell(client);
+    }
+  }
+}
+
+/// Fills `targets` with the subscriptions that a message on this subject goes to: of a queue group, the next member in
+/// turn that has room.
+void Core::State::find_targets(std::string_view subject) {
+  targets.clear();
+  Match& match = index.match(subject);
+  for (Route* const route : match.plain) targets.push_back(static_cast<Subscription*>(route));
+  for (Match::Group& group : match.groups) {
+    const std::size_t count = group.members.size();
+    std::size_t chosen = group.next % count;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t candidate = (group.next + i) % count;
+      auto& member = *static_cast<Subscription*>(group.members[candidate]);
+      if (!member.ended && !is_full(member)) {
+        chosen = candidate;
+        break;
+      }
+    }
+    targets.push_back(static_cast<Subscription*>(group.members[chosen]));
+    group.next = static_cast<std::uint32_t>((chosen + 1) % count);
+  }
+  std::erase_if(targets, [](const Subscription* subscription) { return subscription->ended; });
+}
+
+/// Asks all who block and are full, and might take it, for a word when they are not.
+void Core::State::wait_for_room(Client& client, std::string_view subject) {
+  const auto ask = [&](Route* route) {
+    auto& subscription = *static_cast<Subscription*>(route);
+    if (subscription.ended || subscription.full != Full::block || !is_full(subscription)) return;
+    auto& waiting = subscription.publishers;
+    if (std::find(waiting.begin(), waiting.end(), client.id) != waiting.end()) return;
+    waiting.push_back(client.id);
+    subscription.client->awaited = true;
+  };
+  Match& match = index.match(subject);
+  std::for_each(match.plain.begin(), match.plain.end(), ask);
+  for (Match::Group& group : match.groups) std::for_each(group.members.begin(), group.members.end(), ask);
+}
+
+/// Whether this message, which may be sent again, is being delivered already, or was: then its publisher is told.
+bool Core::State::is_known(Client& client, const Publish& publish) {
+  const auto found = publishers.find(client.publisher);
+  if (found == publishers.end()) return false;
+  Publisher& publisher = found->second;
+  publisher.client = client.id;
+  if (publisher.pending.contains(publish.sequence)) return true;
+  const auto known = publisher.settled.find(publish.sequence);
+  if (known == publisher.settled.end()) return false;
+  control(client, known->second);
+  return true;
+}
+
+/// False: a subscription that blocks is full, or there is no memory to keep the message in, or the nodes are coming
+/// back to a broker that has just started. Nothing was done then but to ask for a word when it may be tried again.
+/// Throws std::bad_alloc, having done nothing.
+bool Core::State::accept(Client& client, Handout& handout, const Publish& publish) {
+  const Parcel& parcel = handout.parcel();
+  const bool delivered = parcel.level == Level::delivered;
+  if (delivered && is_known(client, publish)) return true;  // sent again; or two nodes use one publisher's number
+  if (delivered && now < gathering_until) {
+    gathering = true;
+    due(gathering_until);
+    return false;
+  }
+
+  find_targets(parcel.subject);
+  for (const Subscription* const target : targets) {
+    if (target->full != Full::block || !is_full(*target)) continue;
+    wait_for_room(client, parcel.subject);
+    return false;
+  }
+  if (delivered && !targets.empty() && !has_memory()) {
+    wait_for_memory(client);
+    return false;
+  }
+
+  Pending* pending = nullptr;
+  if (publish.history > 0) keep(handout, publish.history);
+  if (delivered) {
+    Publisher& publisher = publishers[client.publisher];
+    publisher.client = client.id;
+    if (publisher.pending.size() >= widest_window + std::size_t{16}) {
+      refuse(client, Errc::no_room, "more messages wait to be acknowledged than the window allows");
+      return false;
+    }
+    // One more than there are targets: it cannot be settled before all have been offered it.
+    pending = &expect(publisher, handout, static_cast<std::uint32_t>(targets.size()) + 1);
+  }
+
+  // It is accepted; what follows needs no memory, or does without.
+  ++client.accepted;
+  ++totals.accepted;
+  if (!delivered) ++client.plain_accepted;
+  ++client.accepted_unreceipted;
+  client.bytes_unreceipted += parcel.tail.size() + protocol::kPublishHead;
+  std::uint32_t reached = 0;
+  for (Subscription* const target : targets) {
+    bool taken = false;
+    try {
+      if (pending != nullptr) {
+        target->unacknowledged.try_emplace({parcel.id.publisher, parcel.id.sequence}, Unacknowledged{pending, {}});
+      }
+      taken = offer(*target, handout, publish.again, false);
+    } catch (const std::bad_alloc&) {
+      fail(*pending, Reason::queue_full);
+    }
+    taken ? ++reached : ++client.copies_dropped;
+  }
+  if (targets.empty()) {
+    ++client.unreached;
+    ++totals.unreached;
+    if (!delivered) ++client.plain_unreached;
+  }
+  if (pending != nullptr) {
+    if (targets.empty()) pending->reason = Reason::no_subscriber;
+    if (--pending->outstanding == 0) settle(*pending);
+  } else if (publish.tell) {
+    control(client, protocol::Outcome{publish.sequence, reached, static_cast<std::uint32_t>(targets.size()) - reached,
+                                      targets.empty() ? Reason::no_subscriber : Reason::queue_full});
+  }
+  return true;
+}
+
+/// When a quarter of the window has been accepted since the last one. Not before the message is off `held_back`: what
+/// is on it the receipt leaves out, and its publisher may wait for just that.
+void Core::State::receipt_if_due(Client& client) noexcept {
+  const std::uint64_t enough = std::max<std::uint32_t>(client.window_messages / 4, 1);
+  if (client.accepted_unreceipted >= enough || client.bytes_unreceipted >= client.window_bytes / 4 ||
+      (client.held_back.empty() && client.came - client.receipted >= enough)) {
+    widen_window(client);
+    receipt(client);
+  }
+}
+
+// Windows: what publishers have under way is held back here when it cannot be accepted, whatever else fills the memory.
+// So all windows together cost at most 3/8 of it: every client is told a small one, all of which are 1/8, and who fills
+// that gets a quarter of what is left of 1/4, until he leaves.
+
+void Core::State::set_window(Client& client, std::uint64_t cost) noexcept {
+  granted += cost - client.granted;
+  client.granted = cost;
+  const auto within = [](std::uint64_t value, std::uint32_t most) {
+    return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(value, 1, most));
+  };
+  client.window_bytes = within(cost / 2, limits.window_bytes);
+  client.window_messages = within(cost / 2 / Stored::kOverhead, limits.window_messages);
+}
+
+void Core::State::widen_window(Client& client) noexcept {
+  const bool is_wide = client.window_messages == limits.window_messages && client.window_bytes == limits.window_bytes;
+  const std::uint64_t first = limits.memory / 8 / limits.clients;
+  if (!is_wide && client.granted <= first) {
+    const std::uint64_t all = limits.memory / 4 + first * clients.size();
+    const std::uint64_t most =
+        2 * std::max<std::uint64_t>(limits.window_bytes, Stored::kOverhead * limits.window_messages);
+    const std::uint64_t share = std::min((all - std::min(all, granted)) / 4, most);
+    if (share > client.granted) {
+      set_window(client, share);
+      control(client, welcome(client));
+      return;
+    }
+  }
+  // Nothing on a lossy link says that it was heard.
+  if (!client.connection.reliable && client.granted > first) control(client, welcome(client));
+}
+
+void Core::State::wait_for_memory(Client& client) noexcept {
+  if (client.waits_for_memory) return;
+  client.waits_for_memory = true;
+  for_memory.push_back(client.id);  // there is room: see connected()
+}
+
+/// There is memory again, and somebody waited for it: his turn has come.
+bool Core::State::memory_is_for_next() noexcept {
+  if (for_memory.empty() || !has_memory()) return false;
+  Client* const client = find(for_memory.front());
+  for_memory.erase(for_memory.begin());
+  if (client == nullptr) return true;
+  client->waits_for_memory = false;
+  retry_later(*client);
+  return true;
+}
+
+void Core::State::receipt(Client& client) noexcept {
+  // What is held back is not accepted yet; everything before it is.
+  std::uint64_t sequence = client.came;
+  for (const HeldBack& item : client.held_back) {
+    if (!item.message || item.how.again) continue;
+    sequence = std::min(sequence, item.how.sequence - 1);
+    if (client.connection.reliable) break;  // the others are later
+  }
+  client.receipted = sequence;
+  client.accepted_unreceipted = client.bytes_unreceipted = 0;
+  control(client, protocol::Receipt{sequence, client.plain_accepted, client.plain_unreached, client.copies_dropped});
+}
+
+void Core::State::on(Client& client, const protocol::Flush& flush) {
+  if (draining) return;
+  if (!client.connection.reliable && flush.sequence > client.came) {  // the last ones were lost, or are late
+    count_gap(client, flush.sequence + 1);
+  }
+  if (!client.held_back.empty()) {
+    const auto same = [&](const HeldBack& item) {
+      const auto* other = std::get_if<protocol::Flush>(&item.then);
+      return other != nullptr && other->token == flush.token;
+    };
+    if (std::none_of(client.held_back.begin(), client.held_back.end(), same)) hold_back(client, {nullptr, {}, flush});
+    if (!client.over) receipt(client);
+    return;
+  }
+  answer(client, flush);
+}
+
+void Core::State::answer(Client& client, const protocol::Flush& flush) noexcept {
+  receipt(client);
+  control(client, protocol::Flushed{flush.token});
+}
+
+void Core::State::on(Client& client, const protocol::Bye& bye) {
+  if (!client.connection.reliable && bye.sequence > client.came) count_gap(client, bye.sequence + 1);
+  if (!client.held_back.empty()) {
+    const auto same = [](const HeldBack& item) { return std::holds_alternative<protocol::Bye>(item.then); };
+    if (std::none_of(client.held_back.begin(), client.held_back.end(), same)) hold_back(client, {nullptr, {}, bye});
+    return;
+  }
+  farewell(client);
+}
+
+void Core::State::farewell(Client& client) noexcept {
+  receipt(client);
+  control(client, protocol::Farewell{client.accepted, client.delivered});
+  if (client.over) return;
+  client.leaving = true;
+  for (auto& [number, subscription] : client.subscriptions) {  // nothing more comes for them
+    if (subscription->ended) continue;
+    subscription->ended = true;
+    ended_alone.push_back(subscription.get());
+  }
+  if (client.control.empty()) leave(client, false);
+}
+
+/// Keeps a message of its subject for those who come late, and no more than `depth` of them. All that is kept takes at
+/// most a quarter of the memory: the oldest go.
+void Core::State::keep(Handout& handout, std::uint32_t depth) {
+  const std::uint64_t number = arrivals + 1;
+  const Shared& message = handout.stored();
+  auto found = history.find(message->parcel().subject);
+  if (found == history.end()) {
+    found = history.emplace(std::string(message->parcel().subject), Kept{}).first;
+    try {
+      history_by_age.emplace(number, found);
+      found->second.messages.emplace_back(number, message);
+    } catch (const std::bad_alloc&) {
+      history_by_age.erase(number);
+      history.erase(found);
+      throw;
+    }
+  } else {
+    found->second.messages.emplace_back(number, message);
+  }
+  arrivals = number;
+  history_cost += message->cost();
+  while (found->second.messages.size() > std::min(depth, limits.history)) forget_oldest(found);
+  while (history_cost > limits.memory / 4) forget_oldest(history_by_age.begin()->second);
+}
+
+/// The oldest of one subject; needs no memory.
+void Core::State::forget_oldest(History::iterator subject) noexcept {
+  auto& messages = subject->second.messages;
+  auto age = history_by_age.extract(messages.front().first);
+  history_cost -= messages.front().second->cost();
+  messages.pop_front();
+  if (messages.empty()) {
+    history.erase(subject);
+    return;
+  }
+  age.key() = messages.front().first;
+  history_by_age.insert(std::move(age));
+}
+
+/// Those who came back have had the time for it.
+void Core::State::after_gathering() noexcept {
+  gathering = false;
+  for (auto& [id, client] : clients) {
+    if (!client->held_back.empty()) retry_later(*client);
+  }
+}
+
+}  // namespace bus::broker

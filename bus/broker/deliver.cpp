@@ -1,0 +1,317 @@
+// bus/broker/deliver.cpp: messages from the broker to its subscriptions, and what happens when one has no room.
+#include <algorithm>
+
+#include "bus/broker/state.hpp"
+#include "bus/protocol/subject.hpp"
+
+namespace bus::broker {
+
+namespace {
+constexpr std::array<Reason, 2> kDropReasons{Reason::queue_full, Reason::too_large};
+}
+
+/// Whether its next message need not wait here.
+bool Core::State::goes_at_once(const Subscription& subscription) const noexcept {
+  const Client& client = *subscription.client;
+  return subscription.waiting.empty() && subscription.has_credit() && !client.blocked && client.control.empty();
+}
+
+/// Whether a further message would be more than its depth, or would have to wait and more wait than may.
+bool Core::State::is_full(const Subscription& subscription) const noexcept {
+  const std::uint64_t on_the_way = subscription.full == Full::drop_old ? 0 : subscription.sent - subscription.taken;
+  if (subscription.waiting.size() + on_the_way >= subscription.depth) return true;
+  return (subscription.client->bytes >= limits.client_bytes || !has_memory()) && !goes_at_once(subscription);
+}
+
+/// Sends it, or queues it, or does what the subscription's rule says. False: this message was dropped.
+bool Core::State::offer(Subscription& subscription, Handout& handout, bool again, bool kept) noexcept {
+  const Parcel& parcel = handout.parcel();
+  ++totals.copies;
+  if (again) ++totals.again;
+  Client& client = *subscription.client;
+  if (parcel.tail.size() + protocol::kDeliverHead > client.connection.max_frame) {
+    refuse_copy(subscription, parcel.id, Reason::too_large);
+    if (!client.blocked) tell_drops(subscription);
+    return false;
+  }
+  if (goes_at_once(subscription) && send(subscription, parcel, again, kept)) return true;
+  if (is_full(subscription)) {
+    switch (subscription.full) {
+      case Full::block:  // its publishers were asked to wait before; this is from the history, or sent again
+        break;
+      case Full::drop_old:
+        if (!subscription.waiting.empty()) {
+          drop(subscription, Reason::queue_full);
+          break;
+        }
+        [[fallthrough]];
+      case Full::disconnect:
+      case Full::drop_new:
+        refuse_copy(subscription, parcel.id, Reason::queue_full);
+        if (subscription.full == Full::disconnect) {
+          end(subscription, Errc::no_room, "more messages waited than its depth, and its rule is to end then");
+        }
+        return false;
+    }
+  }
+  try {
+    subscription.waiting.push_back({handout.stored(), again, kept});
+  } catch (const std::bad_alloc&) {
+    refuse_copy(subscription, parcel.id, Reason::queue_full);
+    if (subscription.full == Full::block) end(subscription, Errc::no_room, kOutOfMemory);
+    return false;
+  }
+  client.bytes += subscription.waiting.back().message->size();
+  make_ready(subscription);
+  return true;
+}
+
+/// False: no room in the channel.
+bool Core::State::send(Subscription& subscription, const Parcel& parcel, bool again, bool kept) noexcept {
+  Client& client = *subscription.client;
+  if (subscription.dropped != subscription.told) {
+    tell_drops(subscription);
+    if (!client.control.empty() || client.over) return false;
+  }
+  protocol::Deliver frame{subscription.id, subscription.sent + 1, parcel.id,      false,         again, kept,
+                          parcel.subject,  parcel.reply,          parcel.headers, parcel.payload};
+  auto unacknowledged = subscription.unacknowledged.end();
+  if (parcel.level == Level::delivered && !subscription.unacknowledged.empty()) {
+    unacknowledged = subscription.unacknowledged.find({parcel.id.publisher, parcel.id.sequence});
+    frame.acknowledge = unacknowledged != subscription.unacknowledged.end();
+  }
+  const auto head = protocol::deliver_head(frame);
+  if (!output.send(client.id, head, parcel.tail)) {
+    client.blocked = true;
+    return false;
+  }
+  ++subscription.sent;
+  ++client.delivered;
+  ++totals.delivered;
+  if (frame.acknowledge) unacknowledged->second.sent = now;
+  if (!client.connection.reliable) due(now + limits.again);
+  return true;
+}
+
+/// The message that has waited longest.
+void Core::State::drop(Subscription& subscription, Reason reason) noexcept {
+  const Shared message = std::move(subscription.waiting.front().message);
+  subscription.waiting.pop_front();
+  subscription.client->bytes -= message->size();
+  refuse_copy(subscription, message->parcel().id, reason);
+}
+
+/// Counts a copy that this subscription will not get.
+void Core::State::refuse_copy(Subscription& subscription, MessageId id, Reason reason) noexcept {
+  ++subscription.dropped[static_cast<std::size_t>(reason)];
+  ++totals.dropped[static_cast<std::size_t>(reason)];
+  subscription.client->untold = true;
+  if (const auto it = subscription.unacknowledged.find({id.publisher, id.sequence});
+      it != subscription.unacknowledged.end()) {
+    Pending& pending = *it->second.pending;
+    subscription.unacknowledged.erase(it);
+    fail(pending, reason);
+  }
+}
+
+void Core::State::tell_drops(Subscription& subscription) noexcept {
+  for (const Reason reason : kDropReasons) {
+    const auto i = static_cast<std::size_t>(reason);
+    if (subscription.dropped[i] == subscription.told[i]) continue;
+    control(*subscription.client, protocol::Dropped{subscription.id, reason, subscription.dropped[i]});
+  }
+  subscription.told = subscription.dropped;
+}
+
+void Core::State::make_ready(Subscription& subscription) noexcept {
+  if (subscription.ready) return;
+  Client& client = *subscription.client;
+  (client.last_ready != nullptr ? client.last_ready->next_ready : client.first_ready) = &subscription;
+  client.last_ready = &subscription;
+  subscription.next_ready = nullptr;
+  subscription.ready = true;
+}
+
+/// The turn of the first that is ready is over. `again`: it goes to the end.
+void Core::State::next_ready(Client& client, bool again) noexcept {
+  Subscription& first = *client.first_ready;
+  client.first_ready = first.next_ready;
+  if (client.first_ready == nullptr) client.last_ready = nullptr;
+  first.ready = false;
+  if (again) make_ready(first);
+}
+
+/// Sends what waits for a client, its subscriptions in turn, until its channel is full or none has credit.
+void Core::State::pump(Client& client) noexcept {
+  client.blocked = false;
+  while (!client.control.empty()) {
+    if (!output.send(client.id, client.control.front(), {})) {
+      client.blocked = true;
+      return;
+    }
+    client.control.pop_front();
+  }
+  if (client.leaving) {
+    leave(client, false);
+    return;
+  }
+  while (client.first_ready != nullptr && !client.over) {
+    Subscription& subscription = *client.first_ready;
+    if (subscription.ended || subscription.waiting.empty() || !subscription.has_credit()) {
+      next_ready(client, false);
+      continue;
+    }
+    const Subscription::Waiting& first = subscription.waiting.front();
+    if (!send(subscription, first.message->parcel(), first.again, first.kept)) break;
+    client.bytes -= first.message->size();
+    subscription.waiting.pop_front();
+    next_ready(client, true);
+  }
+  if (client.untold && !client.blocked) {  // those that have sent nothing since
+    client.untold = false;
+    for (auto& [number, subscription] : client.subscriptions) {
+      if (!subscription->ended && subscription->dropped != subscription->told) tell_drops(*subscription);
+    }
+  }
+  if (!client.awaited) return;
+  client.awaited = false;  // room in the channel, or fewer bytes that wait, may be room for any of them
+  for (auto& [number, subscription] : client.subscriptions) {
+    wake_publishers(*subscription);
+    client.awaited |= !subscription->publishers.empty();
+  }
+}
+
+void Core::State::wake_publishers(Subscription& subscription) noexcept {
+  if (subscription.publishers.empty() || (is_full(subscription) && !subscription.ended)) return;
+  for (const ClientId id : subscription.publishers) {
+    if (Client* const publisher = find(id)) retry_later(*publisher);
+  }
+  subscription.publishers.clear();
+}
+
+/// Sends a frame, or keeps it until there is room: before all messages. Without memory for it the client is lost.
+void Core::State::control(Client& client, const protocol::Frame& frame) noexcept {
+  if (client.over) return;
+  try {
+    std::vector<std::byte> bytes;
+    protocol::encode(frame, bytes);
+    if (client.control.empty() && !client.blocked && output.send(client.id, bytes, {})) return;
+    client.blocked = true;
+    client.control.push_back(std::move(bytes));
+  } catch (const std::bad_alloc&) {
+    output.hang_up(client.id, kOutOfMemory);
+    leave(client, true);
+  }
+}
+
+void Core::State::on(Client& client, const protocol::Taken& taken) {
+  const auto found = client.subscriptions.find(taken.subscription);
+  if (found == client.subscriptions.end()) return;  // it ended while this was on its way
+  Subscription& subscription = *found->second;
+  if (taken.index > subscription.sent) {
+    refuse(client, Errc::corrupt, "it has taken a message that was not sent");
+    return;
+  }
+  subscription.taken = std::max(subscription.taken, taken.index);
+  subscription.dropped_there = std::max(subscription.dropped_there, taken.dropped);
+  if (!subscription.waiting.empty()) {
+    make_ready(subscription);
+    if (!client.blocked) pump(client);
+  }
+  if (client.over || subscription.ended) return;
+  if (subscription.dropped != subscription.told) tell_drops(subscription);
+  wake_publishers(subscription);
+}
+
+/// The broker ends a subscription; its client goes on.
+void Core::State::end(Subscription& subscription, Errc why, std::string_view text) noexcept {
+  constexpr std::size_t kMostUnheard = 512;
+  if (subscription.ended) return;
+  Client& client = *subscription.client;
+  if (subscription.dropped != subscription.told) tell_drops(subscription);
+  control(client, protocol::Refused{subscription.id, why, text});
+  subscription.ended = true;
+  ended_alone.push_back(&subscription);  // there is room: see Subscribe
+  if (client.connection.reliable) return;
+  try {
+    if (client.ended.size() >= kMostUnheard) client.ended.erase(client.ended.begin());
+    client.ended.emplace(subscription.id, std::pair(why, text));
+    due(now + limits.again);
+  } catch (const std::bad_alloc&) {  // it was told once
+  }
+}
+
+/// The rest of a subscription that has ended, for whatever reason. Frees nothing but its place in the index.
+void Core::State::remove(Subscription& subscription, bool died) noexcept {
+  index.remove(subscription);
+  --totals.subscriptions;
+  subscription.ended = true;
+  Client& client = *subscription.client;
+  if (subscription.ready) {
+    while (client.first_ready != &subscription) next_ready(client, true);
+    next_ready(client, false);
+  }
+  const auto reason = static_cast<std::size_t>(died ? Reason::peer_died : Reason::closed);
+  for (const Subscription::Waiting& one : subscription.waiting) {
+    client.bytes -= one.message->size();
+    const MessageId id = one.message->parcel().id;
+    if (subscription.unacknowledged.contains({id.publisher, id.sequence})) {
+      --totals.copies;  // it may be offered to somebody else
+    } else {
+      ++totals.dropped[reason];
+    }
+  }
+  subscription.waiting.clear();
+  if (died && subscription.full != Full::drop_old) {
+    totals.dropped[static_cast<std::size_t>(Reason::unknown_after_crash)] += subscription.sent - subscription.taken;
+  }
+  abandon(subscription, died);
+  wake_publishers(subscription);
+}
+
+/// The kept messages of each subject that it matches, oldest first.
+void Core::State::send_history(Subscription& subscription, std::uint32_t depth) {
+  std::vector<std::pair<std::uint64_t, Shared>> found;
+  for (const auto& [subject, kept] : history) {
+    if (!protocol::matches(subscription.pattern, subject)) continue;
+    const std::size_t count = std::min<std::size_t>(depth, kept.messages.size());
+    found.insert(found.end(), kept.messages.end() - static_cast<std::ptrdiff_t>(count), kept.messages.end());
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [number, message] : found) {
+    Handout handout(std::move(message));
+    static_cast<void>(offer(subscription, handout, false, true));
+    if (subscription.ended) return;
+  }
+}
+
+/// On a link that loses frames: what was not answered in time goes out once more.
+void Core::State::send_again_on_lossy_links() noexcept {
+  for (auto& [id, client] : clients) {
+    if (client->connection.reliable || client->over || !client->greeted) continue;
+    if (!client->ended.empty()) due(now + limits.again);
+    for (const auto& [number, why] : client->ended) {
+      if (!client->blocked) control(*client, protocol::Refused{number, why.first, why.second});
+    }
+    for (auto& [number, subscription] : client->subscriptions) {
+      if (subscription->ended || client->blocked) continue;
+      bool open = subscription->sent > subscription->taken;
+      if (open) {  // the last ones may be lost, or its word of them
+        control(*client, protocol::Progress{subscription->id, subscription->sent});
+        subscription->told = {};
+        tell_drops(*subscription);
+      }
+      for (auto& [message, entry] : subscription->unacknowledged) {
+        if (entry.sent == Time{}) continue;
+        open = true;
+        if (entry.sent + limits.again > now || client->blocked) continue;
+        if (!send(*subscription, entry.pending->message->parcel(), true, false)) break;
+        ++totals.copies;
+        ++totals.again;
+      }
+      if (open) due(now + limits.again);
+    }
+  }
+}
+
+}  // namespace bus::broker

@@ -1,0 +1,169 @@
+// bus/broker/settle.cpp: `delivered`: each message is somebody's until a handler has acknowledged it.
+#include <algorithm>
+
+#include "bus/broker/state.hpp"
+
+namespace bus::broker {
+
+namespace {
+constexpr std::size_t kSettledRemembered = 8192;  // outcomes for each publisher: twice its window
+}
+
+Pending& Core::State::expect(Publisher& publisher, Handout& handout, std::uint32_t outstanding) {
+  auto pending = std::make_unique<Pending>();
+  pending->id = handout.parcel().id;
+  pending->message = handout.stored();
+  pending->outstanding = outstanding;
+  pending->accepted = now;
+  decltype(publisher.settled) room;
+  room.try_emplace(pending->id.sequence);
+  pending->outcome = room.extract(room.begin());
+  return *publisher.pending.emplace(pending->id.sequence, std::move(pending)).first->second;
+}
+
+void Core::State::on(Client& client, const protocol::Acknowledge& acknowledge) {
+  const auto found = client.subscriptions.find(acknowledge.subscription);
+  if (found == client.subscriptions.end()) return;
+  auto& unacknowledged = found->second->unacknowledged;
+  const auto it = unacknowledged.find({acknowledge.message.publisher, acknowledge.message.sequence});
+  if (it == unacknowledged.end()) return;  // it was acknowledged before, and sent again meanwhile
+  Pending& pending = *it->second.pending;
+  unacknowledged.erase(it);
+  acknowledge.dropped ? fail(pending, Reason::queue_full) : succeed(pending);
+}
+
+void Core::State::succeed(Pending& pending) noexcept {
+  ++pending.reached;
+  if (--pending.outstanding == 0) settle(pending);
+}
+
+void Core::State::fail(Pending& pending, Reason reason) noexcept {
+  ++pending.failed;
+  pending.reason = reason;
+  if (--pending.outstanding == 0) settle(pending);
+}
+
+/// Nobody is outstanding: tells the publisher, and remembers it for the case that he asks again.
+void Core::State::settle(Pending& pending) noexcept {
+  const auto found = publishers.find(pending.id.publisher);
+  if (found == publishers.end()) return;
+  Publisher& publisher = found->second;
+  const protocol::Outcome outcome{pending.id.sequence, pending.reached, pending.failed, pending.reason};
+  pending.outcome.mapped() = outcome;
+  publisher.settled.insert(std::move(pending.outcome));
+  if (publisher.settled.size() > kSettledRemembered) publisher.settled.erase(publisher.settled.begin());
+  publisher.pending.erase(outcome.sequence);  // `pending` is gone
+  if (Client* const client = find(publisher.client)) {
+    control(*client, outcome);
+  } else {
+    due(now + limits.linger);
+  }
+}
+
+/// What a subscription that has ended leaves unacknowledged goes to another of its group; or it waits for the node to
+/// come back, if that may be; or it has failed.
+void Core::State::abandon(Subscription& subscription, bool died) noexcept {
+  if (subscription.unacknowledged.empty()) return;
+  if (died || !subscription.queue.empty()) {
+    Estate& estate = subscription.estate.front();
+    estate.left.swap(subscription.unacknowledged);
+    estate.since = now;
+    estates.splice(estates.end(), subscription.estate);
+    due(now);
+    return;
+  }
+  UnacknowledgedMap left;
+  left.swap(subscription.unacknowledged);
+  for (auto& [key, entry] : left) fail(*entry.pending, Reason::closed);
+}
+
+/// One message of an estate is this subscription's now.
+void Core::State::inherit(Subscription& subscription, UnacknowledgedMap::node_type message) noexcept {
+  message.mapped().sent = {};
+  Pending& pending = *message.mapped().pending;
+  const auto inserted = subscription.unacknowledged.insert(std::move(message));
+  if (!inserted.inserted) {  // it has this very message already: one acknowledgement will do
+    fail(pending, Reason::peer_died);
+    return;
+  }
+  Handout handout(pending.message);
+  static_cast<void>(offer(subscription, handout, true, false));
+}
+
+/// A subscription that is new or was in force before gets what its predecessor left.
+void Core::State::adopt(Subscription& subscription) noexcept {
+  for (auto estate = estates.begin(); estate != estates.end();) {
+    const bool same = estate->pattern == subscription.pattern && estate->queue == subscription.queue;
+    const bool itself = estate->instance == subscription.client->instance && estate->subscription == subscription.id;
+    if (same && (itself || !estate->queue.empty() || estate->since + limits.gone <= now)) {
+      while (!estate->left.empty() && !subscription.ended) {
+        inherit(subscription, estate->left.extract(estate->left.begin()));
+      }
+    }
+    estate = estate->left.empty() ? estates.erase(estate) : std::next(estate);
+  }
+}
+
+/// Estates to whoever may have them now; those that nobody wanted for too long have failed.
+void Core::State::hand_over_estates() noexcept {
+  // Another subscription with the same pattern, if it was made since and so has not had the message itself; or any
+  // other member of the group.
+  const auto heir_of = [&](const Estate& estate, const UnacknowledgedMap::value_type& message) -> Subscription* {
+    const Pending& pending = *message.second.pending;
+    Match& match = index.match(pending.message->parcel().subject);
+    const auto fits = [&](Route* route) {
+      auto& other = *static_cast<Subscription*>(route);
+      if (other.ended || other.client->leaving || other.unacknowledged.contains(message.first)) return false;
+      return !estate.queue.empty() || (other.pattern == estate.pattern && other.made > pending.accepted);
+    };
+    if (estate.queue.empty()) {
+      const auto it = std::find_if(match.plain.begin(), match.plain.end(), fits);
+      return it != match.plain.end() ? static_cast<Subscription*>(*it) : nullptr;
+    }
+    for (Match::Group& group : match.groups) {
+      if (group.queue != estate.queue) continue;
+      const std::size_t first = group.next++;
+      for (std::size_t i = 0; i < group.members.size(); ++i) {
+        Route* const route = group.members[(first + i) % group.members.size()];
+        if (fits(route)) return static_cast<Subscription*>(route);
+      }
+    }
+    return nullptr;
+  };
+  try {
+    for (auto estate = estates.begin(); estate != estates.end();) {
+      const bool may_go = !estate->queue.empty() || estate->since + limits.gone <= now;
+      for (auto it = estate->left.begin(); it != estate->left.end();) {
+        const auto message = it++;
+        Subscription* const heir = may_go ? heir_of(*estate, *message) : nullptr;
+        if (heir != nullptr) {
+          inherit(*heir, estate->left.extract(message));
+        } else if (estate->since + limits.linger <= now) {
+          Pending& pending = *message->second.pending;
+          estate->left.erase(message);
+          fail(pending, Reason::peer_died);
+        }
+      }
+      if (estate->left.empty()) {
+        estate = estates.erase(estate);
+        continue;
+      }
+      due(may_go ? estate->since + limits.linger : estate->since + limits.gone);
+      ++estate;
+    }
+  } catch (const std::bad_alloc&) {  // no memory to look for heirs: later
+    due(now + limits.again);
+  }
+}
+
+void Core::State::forget_publishers() noexcept {
+  std::erase_if(publishers, [&](const auto& entry) {
+    const Publisher& publisher = entry.second;
+    if (publisher.client != 0 || !publisher.pending.empty()) return false;
+    if (publisher.left + limits.linger <= now) return true;
+    due(publisher.left + limits.linger);
+    return false;
+  });
+}
+
+}  // namespace bus::broker

@@ -1,0 +1,344 @@
+// bus/broker/state.hpp: what the broker's core remembers. Internal to bus/broker.
+//
+// A message's way: accept.cpp takes it from its publisher, or keeps it back while a subscription that blocks is full;
+// deliver.cpp offers it to each subscription, which is sent it at once or queues it; settle.cpp keeps account of those
+// whose publisher asked for `delivered`. Nothing leaves an index or a list while a message is on that way: what has
+// ended is marked, and State::sweep() removes it when the call is done.
+//
+// Memory that runs out: what takes something over (a connection, a subscription, a message) allocates first and changes
+// afterwards, and throws. What follows from an end needs no memory: the lists that name clients and subscriptions have
+// room for all of them from the moment that these exist, and what a lost subscription leaves is moved, not copied. A
+// frame that cannot be kept for a client ends that client.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "bus/broker/core.hpp"
+#include "bus/broker/subject_index.hpp"
+#include "bus/protocol/frame.hpp"
+
+namespace bus::broker {
+
+using protocol::Full;
+using protocol::Level;
+using protocol::MessageId;
+
+inline constexpr std::string_view kOutOfMemory = "the broker is out of memory";
+
+struct MessageIdHash {
+  std::size_t operator()(const MessageId& id) const noexcept {
+    return static_cast<std::size_t>(id.publisher ^ (id.sequence * 0x9e3779b97f4a7c15U));  // publishers are random
+  }
+};
+
+/// A message as views: into the frame that it came in, or into a Stored copy.
+struct Parcel {
+  MessageId id;
+  Level level = Level::accepted;
+  std::string_view subject, reply;
+  Bytes headers, payload;
+  Bytes tail;  // all four as they stand in a frame
+};
+
+/// A copy that waits for somebody. `held` counts what all copies cost.
+class Stored {
+ public:
+  /// What a copy takes beside its bytes: this, its place in a queue, what is known of who has to acknowledge it.
+  /// Rounded.
+  static constexpr std::uint64_t kOverhead = 256;
+
+  Stored(const Parcel& from, std::uint64_t& held);
+  ~Stored() { held_ -= cost(); }
+  Stored(const Stored&) = delete;
+  Stored& operator=(const Stored&) = delete;
+  [[nodiscard]] const Parcel& parcel() const noexcept { return parcel_; }
+  [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
+  [[nodiscard]] std::uint64_t cost() const noexcept { return bytes_.size() + kOverhead; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  Parcel parcel_;
+  std::uint64_t& held_;
+};
+using Shared = std::shared_ptr<const Stored>;
+
+/// A message that is being handed out, copied when the first of its receivers has to wait.
+class Handout {
+ public:
+  Handout(const Parcel& parcel, std::uint64_t& held) : parcel_(parcel), held_(&held) {}
+  explicit Handout(Shared stored) : parcel_(stored->parcel()), stored_(std::move(stored)) {}
+  [[nodiscard]] const Parcel& parcel() const noexcept { return parcel_; }
+  [[nodiscard]] const Shared& stored() {
+    if (!stored_) stored_ = std::make_shared<const Stored>(parcel_, *held_);
+    return stored_;
+  }
+
+ private:
+  const Parcel& parcel_;
+  Shared stored_;
+  std::uint64_t* held_ = nullptr;
+};
+
+/// A message whose publisher wants to know that it was handled. Lives until nobody is `outstanding`.
+struct Pending {
+  MessageId id;
+  Shared message;
+  std::uint32_t outstanding = 0;  // subscriptions, and lost ones that may come back
+  std::uint32_t reached = 0, failed = 0;
+  Reason reason{};
+  Time accepted{};
+  std::map<std::uint64_t, protocol::Outcome>::node_type outcome;  // room for it, where outcomes are remembered
+};
+
+struct Unacknowledged {
+  Pending* pending = nullptr;
+  Time sent{};  // when; never while it waits in the queue
+};
+using UnacknowledgedMap = std::map<std::pair<std::uint64_t, std::uint64_t>, Unacknowledged>;  // publisher, sequence
+
+/// What a lost subscription has not acknowledged.
+struct Estate {
+  protocol::Instance instance{};
+  std::uint32_t subscription = 0;
+  std::string pattern, queue;
+  UnacknowledgedMap left;
+  Time since{};
+};
+
+struct Client;
+
+struct Subscription : Route {
+  Client* client = nullptr;
+  std::uint32_t id = 0;
+  std::uint32_t depth = 1;
+  Full full = Full::block;
+  bool ended = false;
+  Time made{};
+  bool ready = false;  // it is in its client's list of those with something to send
+  Subscription* next_ready = nullptr;
+
+  std::uint64_t sent = 0;   // index of the last message sent
+  std::uint64_t taken = 0;  // index of the last that the application has taken
+  struct Waiting {
+    Shared message;
+    bool again = false, kept = false;
+  };
+  std::deque<Waiting> waiting;
+  ReasonCounts dropped{}, told{};  // here; and what of that its node knows
+  std::uint64_t dropped_there = 0;
+  std::vector<ClientId> publishers;  // that wait for room here
+
+  UnacknowledgedMap unacknowledged;
+  std::list<Estate> estate;  // one, empty: what it leaves goes into State::estates with it
+
+  /// drop_old asks for no leave: its node drops what it has no room for.
+  [[nodiscard]] bool has_credit() const noexcept { return full == Full::drop_old || sent - taken < depth; }
+};
+
+/// A published message that cannot be accepted yet, or what has to wait behind it.
+struct HeldBack {
+  Shared message;  // none: a flush or a bye
+  protocol::Publish how;
+  std::variant<std::monostate, protocol::Flush, protocol::Bye> then;
+};
+
+struct Client {
+  ClientId id = 0;
+  Connection connection;
+  protocol::Instance instance{};
+  std::string name;
+  std::uint64_t publisher = 0;
+  bool greeted = false;
+  bool leaving = false;   // said bye
+  bool over = false;      // to be removed
+  bool to_retry = false;  // it is in State::retry
+  bool died = false;
+  Time hello_until{};
+  std::uint32_t window_messages = 0, window_bytes = 0, max_payload = 0;  // what it was told, whatever holds now
+
+  // Publishing.
+  std::uint64_t came = 0;  // highest sequence
+  bool began = false;
+  std::vector<std::uint64_t> missing;  // lower ones that have not come: only on lossy links
+  std::uint64_t accepted = 0, unreached = 0, copies_dropped = 0, lost_coming = 0;
+  std::uint64_t plain_accepted = 0, plain_unreached = 0;  // of these, those of level `accepted`: what receipts count
+  std::uint64_t receipted = 0;                            // sequence in the last receipt
+  std::uint64_t accepted_unreceipted = 0, bytes_unreceipted = 0;
+  std::deque<HeldBack> held_back;
+  std::uint64_t held_back_bytes = 0, held_back_cost = 0;
+  std::uint64_t granted = 0;               // what that may cost: in State::granted
+  bool waits_for_memory = false;           // it is in State::for_memory
+  std::set<std::uint64_t> held_delivered;  // sequences in it, of level `delivered`: they may be sent again meanwhile
+
+  // Receiving.
+  std::map<std::uint32_t, std::unique_ptr<Subscription>> subscriptions;
+  std::deque<std::vector<std::byte>> control;  // frames that had no room
+  Subscription* first_ready = nullptr;
+  Subscription* last_ready = nullptr;
+  bool awaited = false;  // publishers may wait for room in its subscriptions
+  bool untold = false;   // its subscriptions may have drops that it has not been told of
+  std::map<std::uint32_t, std::pair<Errc, std::string_view>> ended;  // and it has not said that it knows: lossy links
+  std::uint64_t bytes = 0;                                           // waiting in queues
+  std::uint64_t delivered = 0;
+  bool blocked = false;  // its channel has no room
+
+  struct WatchFor {
+    std::uint32_t token, count;
+    std::string subject;
+  };
+  std::vector<WatchFor> watches;
+};
+
+/// What is known of a publisher's `delivered` messages; outlives its connection.
+struct Publisher {
+  ClientId client = 0;  // 0: not here
+  Time left{};
+  std::map<std::uint64_t, std::unique_ptr<Pending>> pending;
+  std::map<std::uint64_t, protocol::Outcome> settled;  // the latest, for those who ask again
+};
+
+struct Core::State {
+  State(const Core& its_core, const Limits& its_limits, const protocol::Instance& its_instance, std::string its_name,
+        Output& its_output, Time at)
+      : core(its_core),
+        limits(its_limits),
+        widest_window(its_limits.window_messages),
+        instance(its_instance),
+        name(std::move(its_name)),
+        output(its_output),
+        started(at),
+        gathering_until(at + its_limits.gather) {}
+
+  const Core& core;
+  Limits limits;
+  std::uint32_t widest_window;  // messages; of all that a welcome has told: who comes back sends that much again
+  const protocol::Instance instance;
+  const std::string name;
+  Output& output;
+  const Time started;
+  Time now{};  // of the present call
+
+  std::uint64_t held = 0;       // what all Stored cost
+  std::uint64_t held_back = 0;  // of that, what publishers' windows bound
+  std::uint64_t granted = 0;    // what these windows may cost
+  std::unordered_map<ClientId, std::unique_ptr<Client>> clients;
+  ClientId last_client = 0;
+  std::uint32_t strangers = 0;
+  SubjectIndex index;  // gone before the subscriptions in it
+  Totals totals;
+  bool draining = false;
+
+  std::unordered_map<std::uint64_t, Publisher> publishers;  // those who asked for `delivered`
+  std::list<Estate> estates;                                // oldest first
+  Time gathering_until;    // before that, what is to be `delivered` waits for the nodes to come back
+  bool gathering = false;  // something does
+
+  struct Kept {
+    std::deque<std::pair<std::uint64_t, Shared>> messages;  // with the number of their arrival; never none
+  };
+  using History = std::map<std::string, Kept, std::less<>>;
+  History history;
+  std::map<std::uint64_t, History::iterator> history_by_age;  // by the arrival of the oldest of each subject
+  std::uint64_t history_cost = 0;
+  std::uint64_t arrivals = 0;
+
+  std::vector<Client*> ended;              // for sweep()
+  std::vector<Subscription*> ended_alone;  // whose client goes on
+  std::vector<ClientId> retry;             // publishers whose held back messages may go
+  std::vector<ClientId> retrying;
+  std::vector<ClientId> for_memory;    // publishers that wait for it, in turn
+  bool watches_due = false;            // there was no memory to look at them
+  std::vector<Subscription*> targets;  // of the message under way
+  std::optional<Time> next;
+
+  void due(Time when) noexcept {
+    if (!next || when < *next) next = when;
+  }
+  [[nodiscard]] Client* find(ClientId) noexcept;
+
+  // core.cpp: connections
+  void handle(Client&, Bytes frame);
+  void on(Client&, const protocol::Hello&);
+  void on(Client&, const protocol::Subscribe&);
+  void on(Client&, const protocol::Unsubscribe&);
+  void on(Client&, const protocol::Watch&);
+  void on(Client&, const protocol::Query&);
+  void refuse(Client&, Errc, std::string_view text) noexcept;  // and hang up
+  void leave(Client&, bool died) noexcept;
+  void look_at_watches() noexcept;
+  void sweep() noexcept;
+  void forget(Client&) noexcept;
+
+  // accept.cpp: publishing
+  void on(Client&, const protocol::Publish&, Bytes frame);
+  void on(Client&, const protocol::Flush&);
+  void on(Client&, const protocol::Bye&);
+  [[nodiscard]] bool count_arrival(Client&, const protocol::Publish&);
+  void count_gap(Client&, std::uint64_t sequence);
+  void hold_back(Client&, HeldBack);
+  [[nodiscard]] bool is_known(Client&, const protocol::Publish&);
+  [[nodiscard]] bool accept(Client&, Handout&, const protocol::Publish&);
+  void retry_later(Client&) noexcept;
+  void retry_held_back(Client&);
+  void find_targets(std::string_view subject);
+  void wait_for_room(Client&, std::string_view subject);
+  void keep(Handout&, std::uint32_t depth);
+  void forget_oldest(History::iterator) noexcept;
+  /// Whether a copy may be made that nothing else bounds.
+  [[nodiscard]] bool has_memory() const noexcept {
+    return held - held_back + std::min(granted, limits.memory / 8 * 3) < limits.memory;
+  }
+  void wait_for_memory(Client&) noexcept;
+  [[nodiscard]] bool memory_is_for_next() noexcept;
+  void set_window(Client&, std::uint64_t cost) noexcept;
+  void widen_window(Client&) noexcept;
+  [[nodiscard]] protocol::Welcome welcome(const Client&) const noexcept;
+  void receipt(Client&) noexcept;
+  void receipt_if_due(Client&) noexcept;
+  void answer(Client&, const protocol::Flush&) noexcept;
+  void farewell(Client&) noexcept;
+  void after_gathering() noexcept;
+
+  // deliver.cpp: subscriptions
+  void on(Client&, const protocol::Taken&);
+  [[nodiscard]] bool goes_at_once(const Subscription&) const noexcept;
+  [[nodiscard]] bool is_full(const Subscription&) const noexcept;
+  [[nodiscard]] bool offer(Subscription&, Handout&, bool again, bool kept) noexcept;
+  [[nodiscard]] bool send(Subscription&, const Parcel&, bool again, bool kept) noexcept;
+  void tell_drops(Subscription&) noexcept;
+  void drop(Subscription&, Reason) noexcept;
+  void refuse_copy(Subscription&, MessageId, Reason) noexcept;
+  void make_ready(Subscription&) noexcept;
+  void next_ready(Client&, bool again) noexcept;
+  void pump(Client&) noexcept;
+  void wake_publishers(Subscription&) noexcept;
+  void control(Client&, const protocol::Frame&) noexcept;
+  void end(Subscription&, Errc, std::string_view why) noexcept;  // `why` lives for ever
+  void remove(Subscription&, bool died) noexcept;
+  void send_history(Subscription&, std::uint32_t depth);
+  void send_again_on_lossy_links() noexcept;
+
+  // settle.cpp: `delivered`
+  void on(Client&, const protocol::Acknowledge&);
+  [[nodiscard]] Pending& expect(Publisher&, Handout&, std::uint32_t outstanding);
+  void fail(Pending&, Reason) noexcept;
+  void succeed(Pending&) noexcept;
+  void settle(Pending&) noexcept;
+  void abandon(Subscription&, bool died) noexcept;
+  void inherit(Subscription&, UnacknowledgedMap::node_type) noexcept;
+  void adopt(Subscription&) noexcept;
+  void hand_over_estates() noexcept;
+  void forget_publishers() noexcept;
+};
+
+}  // namespace bus::broker
