@@ -1,0 +1,54 @@
+// bus/client/feed.hpp: what came for one subscription and was not received yet. Internal to bus/client.
+//
+// The node's thread puts in; one thread of the program takes out. Locks: the node's before a feed's.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "bus/client/node.hpp"
+#include "bus/core/os/fd.hpp"
+
+namespace bus::client {
+
+struct Feed : std::enable_shared_from_this<Feed> {
+  Feed(std::weak_ptr<NodeState> its_node, std::string its_pattern, const SubscribeOptions& its_options)
+      : node(std::move(its_node)), pattern(std::move(its_pattern)), options(its_options) {}
+
+  const std::weak_ptr<NodeState> node;
+  const std::string pattern;
+  const SubscribeOptions options;
+  std::uint32_t number = 0;  // of the session's subscription; set before anything comes
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;  // with the node's mutex
+  std::deque<Delivery> waiting;
+  bool in_force = false;
+  bool over = false;
+  Errc why = Errc::closed;
+  std::string text;
+  SubscriptionBooks last_books;       // once it is over
+  os::Fd readable;                    // made at the first readable_fd()
+  std::atomic<std::size_t> count{0};  // of `waiting`, for a look without the lock
+  std::uint64_t told = 0;             // index that the session was told of; receiver's thread
+
+  /// From the node's thread. Gives back what had to go to make room, if the rule is drop_old.
+  [[nodiscard]] std::optional<Delivery> put(Delivery);
+  /// Whether a look is worth it: something waits, or it is over.
+  [[nodiscard]] bool has_news() const {
+    if (count.load(std::memory_order_acquire) > 0) return true;
+    const std::lock_guard lock(mutex);
+    return over;
+  }
+  /// The oldest, if there is one.
+  [[nodiscard]] std::optional<Delivery> take();
+  void end(Errc why, std::string text);
+  /// Lets go of what waits, unacknowledged. Gives its count.
+  std::size_t clear() noexcept;
+};
+
+}  // namespace bus::client

@@ -1,0 +1,317 @@
+// bus/client/node.cpp: the interface over the node's state.
+#include "bus/client/node.hpp"
+
+#include <pthread.h>
+
+#include <charconv>
+
+#include "bus/client/node_state.hpp"
+#include "bus/protocol/subject.hpp"
+
+namespace bus {
+
+using namespace std::chrono_literals;
+using client::Feed;
+using client::NodeState;
+
+// ---- Delivery ----
+
+Delivery::Delivery(Delivery&& other) noexcept = default;
+
+Delivery& Delivery::operator=(Delivery&& other) noexcept {
+  if (this == &other) return *this;
+  acknowledge();
+  memory_ = std::move(other.memory_);
+  payload_ = other.payload_;
+  headers_ = other.headers_;
+  subject_ = other.subject_;
+  reply_ = other.reply_;
+  id_ = other.id_;
+  index_ = other.index_;
+  again_ = other.again_;
+  kept_ = other.kept_;
+  wanted_ = other.wanted_;
+  feed_ = std::move(other.feed_);
+  return *this;
+}
+
+Delivery::~Delivery() { acknowledge(); }
+
+void Delivery::acknowledge() noexcept {
+  if (!feed_) return;
+  const auto feed = std::move(feed_);
+  feed_.reset();
+  if (!wanted_) return;
+  if (const auto node = feed->node.lock()) node->acknowledge(*feed, id_);
+}
+
+// ---- Subscription ----
+
+Subscription& Subscription::operator=(Subscription&& other) noexcept {
+  if (this != &other) {
+    close();
+    feed_ = std::move(other.feed_);
+  }
+  return *this;
+}
+
+Subscription::~Subscription() { close(); }
+
+void Subscription::close() noexcept {
+  if (!feed_) return;
+  if (const auto node = feed_->node.lock()) node->unsubscribe(*feed_);
+  feed_->clear();
+}
+
+Result<Delivery> Subscription::receive(Deadline deadline) {
+  const auto node = feed_ ? feed_->node.lock() : nullptr;
+  if (!node) return Errc::closed;
+  return node->receive(*feed_, deadline);
+}
+
+Result<Delivery> Subscription::try_receive() {
+  const auto node = feed_ ? feed_->node.lock() : nullptr;
+  if (!node) return Errc::closed;
+  return node->try_receive(*feed_);
+}
+
+int Subscription::readable_fd() {
+  if (!feed_) throw Error(Errc::closed, "readable_fd: the subscription is closed");
+  if (const auto node = feed_->node.lock()) node->leave_driving_to_the_thread();
+  const std::lock_guard lock(feed_->mutex);
+  if (!feed_->readable) {
+    feed_->readable = os::make_event();
+    if (!feed_->waiting.empty() || feed_->over) os::signal_event(feed_->readable.get());
+  }
+  return feed_->readable.get();
+}
+
+std::string_view Subscription::pattern() const noexcept { return feed_ ? std::string_view(feed_->pattern) : ""; }
+
+std::string Subscription::why() const {
+  if (!feed_) return {};
+  const std::lock_guard lock(feed_->mutex);
+  return feed_->text;
+}
+
+SubscriptionBooks Subscription::books() const {
+  if (!feed_) return {};
+  {
+    const std::lock_guard lock(feed_->mutex);
+    if (feed_->over) return feed_->last_books;
+  }
+  const auto node = feed_->node.lock();
+  if (!node) return {};
+  const std::lock_guard lock(node->mutex);
+  return node->session.books(feed_->number);
+}
+
+// ---- Node ----
+
+namespace {
+
+std::error_code check_subject(std::string_view subject) noexcept {
+  return protocol::valid_subject(subject) ? std::error_code{} : make_error_code(Errc::bad_address);
+}
+
+client::PublishOptions session_options(const PublishOptions& options) noexcept {
+  return {options.reply, options.headers != nullptr ? options.headers->bytes() : protocol::Bytes{}, options.level,
+          false, options.history};
+}
+
+}  // namespace
+
+Node::Node(std::shared_ptr<NodeState> state) : state_(std::move(state)) {}
+Node::Node(Node&&) noexcept = default;
+Node& Node::operator=(Node&& other) noexcept {
+  if (this != &other) {
+    if (state_) static_cast<void>(close(in(5s)));
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+Node::~Node() {
+  if (state_) static_cast<void>(close(in(5s)));
+}
+
+Node Node::join(std::string_view bus, const JoinOptions& options) {
+  auto state = std::make_shared<NodeState>(bus, options);
+  state->start();
+  return Node(std::move(state));
+}
+
+Subscription Node::subscribe(std::string_view pattern, const SubscribeOptions& options, Deadline deadline) {
+  if (!protocol::valid_pattern(pattern)) {
+    throw Error(Errc::bad_address, "subscribe " + std::string(pattern) +
+                                       ": not a pattern: tokens separated by '.', none empty, '*' for any one token, "
+                                       "'>' at the end for all that follow");
+  }
+  return Subscription(state_->subscribe(pattern, options, deadline));
+}
+
+std::error_code Node::publish(std::string_view subject, std::span<const std::byte> payload,
+                              const PublishOptions& options, Deadline deadline) {
+  if (const std::error_code error = check_subject(subject)) return error;
+  if (!options.reply.empty()) {
+    if (const std::error_code error = check_subject(options.reply)) return error;
+  }
+  if (options.wait_subscribers > 0) {
+    if (const std::error_code error = wait_subscribers(subject, options.wait_subscribers, deadline)) return error;
+  }
+  const auto sequence = state_->publish(subject, payload, session_options(options), deadline);
+  if (!sequence) return sequence.error();
+  if (options.sequence != nullptr) *options.sequence = *sequence;
+  return {};
+}
+
+std::error_code Node::flush(Deadline deadline) {
+  std::unique_lock lock(state_->mutex);
+  const auto answered = state_->wait_answer(lock, state_->session.flush(Clock::now()), deadline);
+  return answered ? answered->error : answered.error();
+}
+
+std::error_code Node::settled(Deadline deadline) {
+  NodeState& state = *state_;
+  std::unique_lock lock(state.mutex);
+  static_cast<void>(state.wait(lock, deadline, [&] { return state.session.all_settled() || state.is_over(); }));
+  if (state.session.all_settled()) return {};
+  return state.closed_for_good || state.stopping ? Errc::closed : Errc::timed_out;
+}
+
+std::error_code Node::wait_subscribers(std::string_view subject, std::uint32_t count, Deadline deadline) {
+  if (const std::error_code error = check_subject(subject)) return error;
+  std::unique_lock lock(state_->mutex);
+  const auto answered = state_->wait_answer(lock, state_->session.watch(subject, count, Clock::now()), deadline);
+  return answered ? answered->error : answered.error();
+}
+
+Result<std::string> Node::query(std::string_view what, Deadline deadline) {
+  std::unique_lock lock(state_->mutex);
+  auto answered = state_->wait_answer(lock, state_->session.query(what, Clock::now()), deadline);
+  if (!answered) return answered.error();
+  if (answered->error) return answered->error;
+  return std::move(answered->text);
+}
+
+NodeBooks Node::books() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->session.books();
+}
+
+std::uint64_t Node::publisher() const noexcept { return state_->session.publisher(); }
+
+bool Node::hosts_broker() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->host != nullptr;
+}
+
+std::string_view Node::bus() const noexcept { return state_->bus; }
+
+std::error_code Node::close(Deadline deadline) noexcept {
+  NodeState& state = *state_;
+  std::error_code result;
+  {
+    std::unique_lock lock(state.mutex);
+    const auto settled = [&] { return state.session.all_settled() || state.is_over(); };
+    if (!state.wait(lock, deadline, settled)) result = Errc::timed_out;
+    state.session.bye(Clock::now());
+    state.tell();
+    const auto gone = [&] { return state.session.said_farewell() || !state.open || state.lost || state.is_over(); };
+    if (!state.wait(lock, deadline, gone)) result = Errc::timed_out;
+  }
+  state.stop(deadline);
+  return result;
+}
+
+// ---- questions and answers ----
+
+std::error_code Node::request_many(std::string_view subject, std::span<const std::byte> payload,
+                                   const std::function<bool(Delivery&&)>& on_answer, Deadline deadline,
+                                   const HeaderBlock* headers) {
+  NodeState& state = *state_;
+  if (const std::error_code error = check_subject(subject)) return error;
+  if (const std::error_code error = state.open_inbox(deadline)) return error;
+
+  const auto answers = std::make_shared<Feed>(state.weak_from_this(), std::string(), SubscribeOptions{});
+  std::unique_lock lock(state.mutex);
+  const std::uint64_t question = ++state.last_question;
+  state.questions.emplace(question, answers);
+  const std::string reply = state.inbox + std::to_string(question);
+  lock.unlock();
+
+  std::error_code error = [&]() -> std::error_code {
+    client::PublishOptions options;
+    options.reply = reply;
+    options.tell = true;
+    if (headers != nullptr) options.headers = headers->bytes();
+    const auto sequence = state.publish(subject, payload, options, deadline);
+    if (!sequence) return sequence.error();
+    if (const std::error_code nobody = state.wait_outcome(*sequence, deadline)) return nobody;
+    for (;;) {
+      Result<Delivery> answer = state.receive(*answers, deadline);
+      if (!answer) return answer.error() == Errc::timed_out ? std::error_code{} : answer.error();
+      if (!on_answer(std::move(*answer))) return {};
+    }
+  }();
+  lock.lock();
+  state.questions.erase(question);
+  lock.unlock();
+  answers->clear();
+  return error;
+}
+
+Result<Delivery> Node::request(std::string_view subject, std::span<const std::byte> payload, Deadline deadline,
+                               const HeaderBlock* headers) {
+  std::optional<Delivery> first;
+  const std::error_code error = request_many(
+      subject, payload,
+      [&first](Delivery&& answer) {
+        first.emplace(std::move(answer));
+        return false;
+      },
+      deadline, headers);
+  if (first) return std::move(*first);
+  return error ? error : make_error_code(Errc::timed_out);
+}
+
+std::error_code Request::reply(std::span<const std::byte> payload, const HeaderBlock* headers) {
+  if (message_.reply().empty()) return Errc::not_supported;
+  client::PublishOptions options;
+  if (headers != nullptr) options.headers = headers->bytes();
+  const auto sequence = node_.publish(message_.reply(), payload, options, in(5s));
+  return sequence ? std::error_code{} : sequence.error();
+}
+
+struct Service::State {
+  Subscription requests;
+  std::function<void(Request&)> handler;
+  std::thread thread;
+
+  ~State() {
+    requests.close();
+    if (thread.joinable()) thread.join();
+  }
+};
+
+Service::Service(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Service::Service(Service&&) noexcept = default;
+Service& Service::operator=(Service&&) noexcept = default;
+Service::~Service() = default;
+
+Service Node::serve(std::string_view pattern, std::function<void(Request&)> handler, std::string_view queue) {
+  auto service = std::make_unique<Service::State>();
+  SubscribeOptions options;
+  options.queue = queue;
+  service->requests = subscribe(pattern, options);
+  service->handler = std::move(handler);
+  service->thread = std::thread([state = service.get(), node = state_] {
+    ::pthread_setname_np(::pthread_self(), "bus-service");
+    while (Result<Delivery> message = state->requests.receive()) {
+      Request request(*node, *message);
+      state->handler(request);
+    }
+  });
+  return Service(std::move(service));
+}
+
+}  // namespace bus

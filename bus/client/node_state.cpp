@@ -1,0 +1,615 @@
+// bus/client/node_state.cpp: connecting, reading, waking those who wait.
+#include "bus/client/node_state.hpp"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "bus/core/wait.hpp"
+
+namespace bus::client {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// Before the second attempt to connect, doubled up to the longest; each with a random part, so that nodes do not come
+// back all at once. Half as much again as the longest is less than the time for which a new broker gathers its nodes.
+constexpr auto kFirstPause = 5ms;
+constexpr auto kLongestPause = 75ms;
+constexpr auto kAttempt = 500ms;  // for somebody who listens to accept: it may be on its way down
+constexpr auto kWelcome = 5s;     // for the broker to answer a hello
+constexpr auto kRoomAgain = 1ms;  // a channel without room is asked again, where nothing better can be had
+constexpr auto kLease = 2ms;      // after a caller has driven, before the node's thread does
+constexpr std::size_t kReadsInARow = 64;
+
+Session::Identity identity(const std::string& name) {
+  Session::Identity identity;
+  std::random_device random;
+  for (auto& byte : identity.instance) byte = static_cast<std::uint8_t>(random());
+  identity.publisher = (std::uint64_t{random()} << 32) | random();
+  identity.name = name;
+  return identity;
+}
+
+}  // namespace
+
+NodeState::NodeState(std::string_view its_bus, const JoinOptions& options)
+    : bus(its_bus),
+      address(BusAddress::parse(its_bus)),
+      within(options.within),
+      session(identity(options.name), *this),
+      random(std::random_device{}()) {}
+
+NodeState::~NodeState() { stop(); }
+
+/// Returns when the broker has welcomed this node. Throws Error.
+void NodeState::start() {
+  const Deadline deadline = in(within);
+  thread = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "bus-node");
+    work();
+  });
+  std::unique_lock lock(mutex);
+  const auto done = [this] { return session.is_up() || closed_for_good; };
+  if (changed.wait_until(lock, deadline, done) && session.is_up()) return;
+  const std::error_code why = last_error ? last_error : make_error_code(Errc::timed_out);
+  const std::string text = last_text.empty() ? describe("join", bus, why) : last_text;
+  lock.unlock();
+  stop();
+  throw Error(why, text);
+}
+
+void NodeState::stop(Deadline drain_until) noexcept {
+  {
+    const std::lock_guard lock(mutex);
+    stopping = true;
+    hand_over.notify_one();
+    tell();
+  }
+  poller.wake();
+  if (thread.joinable()) thread.join();
+  std::map<std::uint32_t, std::shared_ptr<Feed>> all;
+  std::map<std::uint64_t, std::shared_ptr<Feed>> asked;
+  {
+    const std::lock_guard lock(mutex);
+    closed_for_good = true;
+    all.swap(feeds);
+    asked = questions;
+    for (auto& [number, feed] : all) feed->end(Errc::closed, "the node was closed");
+    for (auto& [number, feed] : asked) feed->end(Errc::closed, "the node was closed");
+    tell();
+  }
+  if (host && drain_until > Clock::now()) host->drain(drain_until);
+  host.reset();
+}
+
+// ---- the node's thread ----
+
+void NodeState::work() {
+  auto pause_for = std::chrono::nanoseconds(kFirstPause);
+  for (;;) {
+    {
+      const std::lock_guard lock(mutex);
+      if (stopping || closed_for_good) return;
+    }
+    if (connect_once()) {
+      serve_connection();
+      const bool was_up = lose_connection();
+      if (was_up) {  // it worked: try again at once
+        pause_for = kFirstPause;
+        continue;
+      }
+    }
+    const auto jitter = std::chrono::nanoseconds(random() % static_cast<std::uint64_t>(pause_for.count()));
+    pause(pause_for / 2 + jitter);
+    pause_for = std::min<std::chrono::nanoseconds>(pause_for * 2, kLongestPause);
+  }
+}
+
+void NodeState::pause(std::chrono::nanoseconds length) {
+  std::unique_lock lock(mutex);
+  changed.wait_until(lock, in(length), [this] { return stopping || closed_for_good; });
+}
+
+/// One attempt. Where a node may host the broker and nobody does, this one does: listening decides who.
+bool NodeState::connect_once() {
+  try {
+    Channel made;
+    try {
+      made = reach(address.channel, in(kAttempt));
+    } catch (const Error& error) {
+      if (error.code() != Errc::no_peer || !address.may_host) throw;
+      host_anew();
+      made = reach(address.channel, in(kAttempt));
+    }
+    const Traits traits = made.traits();
+    const std::lock_guard lock(mutex);
+    channel = std::move(made);
+    open = true;
+    lost = hang_up_asked = armed = false;
+    room_wanted = 0;
+    welcome_until = in(kWelcome);
+    poller.add(channel, 0);
+    session.connected(traits.reliable, Clock::now());
+    return true;
+  } catch (const Error& error) {
+    const std::lock_guard lock(mutex);
+    last_error = error.code();
+    last_text = error.what();
+    // What no waiting mends.
+    if (error.code() == Errc::bad_address || error.code() == Errc::permission_denied ||
+        error.code() == Errc::version_mismatch) {
+      closed_for_good = true;
+      changed.notify_all();
+    }
+    return false;
+  }
+}
+
+/// Without the mutex: a broker that stops says farewell first, also to this node.
+void NodeState::host_anew() {
+  std::unique_ptr<Host> now_gone;
+  {
+    const std::lock_guard lock(mutex);
+    now_gone = std::move(host);
+  }
+  now_gone.reset();
+  auto mine = Host::try_start(address.channel);
+  const std::lock_guard lock(mutex);
+  host = std::move(mine);
+}
+
+/// Until the connection is over: drives whenever no caller does.
+void NodeState::serve_connection() {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    stand_by(lock);
+    if (connection_is_over()) break;
+    driving = true;
+    drive(lock, forever, [this] { return thread_wanted; });
+    driving = thread_wanted = false;
+    pass_on();
+    if (!connection_is_over()) hand_over.wait_until(lock, in(kLease));
+  }
+  hand_over.wait(lock, [this] { return !driving; });
+}
+
+/// Until no caller drives and none has for kLease. While one sleeps in there this thread does, too, and does not look.
+void NodeState::stand_by(std::unique_lock<std::mutex>& lock) {
+  for (std::uint64_t seen = 0; !connection_is_over();) {
+    if (!driving && (drives == seen || !callers_drive)) return;
+    if (driving && drives == seen) {
+      standing_by = true;
+      hand_over.wait(lock);
+      standing_by = false;
+      seen = drives - 1;  // who has just stopped may begin again
+    } else {
+      seen = drives;
+      hand_over.wait_until(lock, in(kLease));
+    }
+  }
+}
+
+/// Nobody drives any longer: the next who waits does, else the node's thread.
+void NodeState::pass_on() noexcept {
+  if (!followers.empty() && open && !connection_is_over()) {
+    followers.front()->notify_all();
+  } else if (standing_by || connection_is_over()) {
+    hand_over.notify_one();
+  }
+}
+
+bool NodeState::wait(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
+  return wait(lock, deadline, done, changed);
+}
+
+bool NodeState::wait(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done,
+                     std::condition_variable& signal) {
+  while (!done()) {
+    if (!driving && open && !connection_is_over() && callers_drive) {
+      driving = true;
+      ++drives;
+      drive(lock, deadline, done);
+      driving = false;
+      if (connection_is_over()) pass_on();
+      if (deadline != forever && Clock::now() >= deadline) break;
+      continue;
+    }
+    if (deadline != forever && Clock::now() >= deadline) break;
+    thread_wanted |= driving;
+    followers.push_back(&signal);
+    if (deadline == forever) {
+      signal.wait(lock);
+    } else {
+      signal.wait_until(lock, deadline);
+    }
+    followers.erase(std::find(followers.begin(), followers.end(), &signal));
+  }
+  if (!driving) pass_on();
+  return done();
+}
+
+/// Has who drives look again: something has changed that he did not bring about himself.
+void NodeState::tell() noexcept {
+  changed.notify_all();
+  if (asleep_until != Time{}) poller.wake();
+}
+
+/// After what the session was asked to do: on a lossy link it may want to be called earlier than who drives wakes.
+void NodeState::look_at_clock() noexcept {
+  if (asleep_until == Time{}) return;
+  if (const auto next = session.next_tick(); next && *next < asleep_until) poller.wake();
+}
+
+void NodeState::leave_driving_to_the_thread() noexcept {
+  const std::lock_guard lock(mutex);
+  if (!std::exchange(callers_drive, false)) return;
+  hand_over.notify_one();
+}
+
+/// Reads, and sees to what is due, until `done`, the deadline or the connection's end. The mutex is free while it
+/// sleeps.
+void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
+  Spinner spinner(WaitMode::hybrid);
+  for (;;) {
+    const bool any = read_frames();
+    if (connection_is_over()) return changed.notify_all();
+    const Time now = Clock::now();
+    if (room_wanted > 0) look_for_room(now);
+    session.tick(now);
+    if (done() || now >= deadline) return;
+    Deadline until = std::min(deadline, session.next_tick().value_or(forever));
+    if (!session.is_up()) {
+      if (now >= welcome_until) {
+        last_error = make_error_code(Errc::timed_out);
+        last_text = "join " + bus + ": who listens there has not answered as a broker does; is it one?";
+        lost = true;
+        return changed.notify_all();
+      }
+      until = std::min(until, welcome_until);
+    }
+    if (any) {
+      spinner = Spinner(WaitMode::hybrid);
+      lock.unlock();  // others want to send
+      lock.lock();
+      continue;
+    }
+    lock.unlock();
+    const bool spun = spinner.turn();
+    lock.lock();
+    if (spun) continue;
+    if (done() || connection_is_over()) continue;
+    if (room_wanted > 0) {
+      try {
+        poller.want_room(channel, 0);
+        armed = true;
+      } catch (const std::exception&) {  // no descriptors, or no memory
+        until = std::min(until, now + kRoomAgain);
+      }
+    }
+    asleep_until = until;
+    lock.unlock();
+    std::array<Poller::Key, 1> ready{};
+    static_cast<void>(poller.wait(ready, until));
+    lock.lock();
+    asleep_until = Time{};
+    armed = false;
+    spinner = Spinner(WaitMode::hybrid);
+  }
+}
+
+/// What the channel has, so many at most. False: nothing.
+bool NodeState::read_frames() {
+  for (std::size_t i = 0; i < kReadsInARow; ++i) {
+    const Result<Message> frame = channel.try_receive();
+    if (!frame) {
+      if (frame.error() == Errc::would_block) return i > 0;
+      last_error = frame.error();
+      last_text = describe("join", bus, frame.error());
+      lost = true;
+      return true;
+    }
+    session.received(frame->bytes(), Clock::now());
+    if (hang_up_asked) return true;
+  }
+  return true;
+}
+
+/// Sends what had no room, if there is some now.
+void NodeState::look_for_room(Time now) {
+  if (const Result<Loan> probe = channel.try_loan(room_wanted); !probe && probe.error() == Errc::would_block) return;
+  room_wanted = 0;
+  session.room(now);
+  changed.notify_all();
+}
+
+/// Whether the broker had welcomed this node.
+bool NodeState::lose_connection() noexcept {
+  const std::lock_guard lock(mutex);
+  const bool was_up = session.is_up();
+  open = false;
+  poller.remove(channel);
+  channel = Channel();
+  session.disconnected();
+  changed.notify_all();
+  return was_up;
+}
+
+// ---- what the session tells ----
+
+bool NodeState::send(Bytes head, Bytes tail) noexcept {
+  if (!open) return true;  // it is over, and the session will hear of it
+  if (armed) return false;
+  Result<Loan> loan = channel.try_loan(head.size() + tail.size());
+  if (!loan) {
+    if (loan.error() != Errc::would_block) return true;  // who reads finds out
+    if (std::exchange(room_wanted, head.size() + tail.size()) == 0 && asleep_until != Time{}) poller.wake();
+    return false;
+  }
+  std::memcpy(loan->data(), head.data(), head.size());
+  if (!tail.empty()) std::memcpy(loan->data() + head.size(), tail.data(), tail.size());
+  static_cast<void>(loan->publish());
+  return true;
+}
+
+void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
+  std::shared_ptr<Feed> feed;
+  if (replies && number == replies->number) {  // an answer to one of our questions: its last token says which
+    session.taken(number, frame.index, false, Clock::now());
+    const std::string_view last = frame.subject.substr(frame.subject.rfind('.') + 1);
+    std::uint64_t question = 0;
+    std::from_chars(last.data(), last.data() + last.size(), question);
+    if (const auto found = questions.find(question); found != questions.end()) feed = found->second;
+  } else if (const auto found = feeds.find(number); found != feeds.end()) {
+    feed = found->second;
+  }
+  if (!feed) return;
+  Delivery delivery;
+  const std::size_t size = frame.subject.size() + frame.reply.size() + frame.headers.size() + frame.payload.size();
+  delivery.memory_ = std::make_unique_for_overwrite<std::byte[]>(std::max<std::size_t>(size, 1));
+  std::byte* at = delivery.memory_.get();
+  const auto copy = [&at](const void* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(at, from, bytes);
+    const std::span<const std::byte> here(at, bytes);
+    at += bytes;
+    return here;
+  };
+  const auto text = [](std::span<const std::byte> bytes) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  delivery.payload_ = copy(frame.payload.data(), frame.payload.size());
+  delivery.headers_ = copy(frame.headers.data(), frame.headers.size());
+  delivery.subject_ = text(copy(frame.subject.data(), frame.subject.size()));
+  delivery.reply_ = text(copy(frame.reply.data(), frame.reply.size()));
+  delivery.id_ = frame.message;
+  delivery.index_ = frame.index;
+  delivery.again_ = frame.again;
+  delivery.kept_ = frame.kept;
+  if (frame.acknowledge) {
+    delivery.wanted_ = true;
+    delivery.feed_ = feed;
+  }
+  std::optional<Delivery> oldest = feed->put(std::move(delivery));
+  if (oldest) {
+    oldest->reject();
+    session.taken(number, oldest->index_, true, Clock::now());
+  }
+}
+
+void NodeState::subscribed(std::uint32_t number) noexcept {
+  if (const auto found = feeds.find(number); found != feeds.end()) found->second->in_force = true;
+  changed.notify_all();
+}
+
+void NodeState::ended(std::uint32_t number, Errc why, std::string_view text) {
+  const auto found = feeds.find(number);
+  if (found == feeds.end()) return;
+  const auto feed = std::move(found->second);
+  feeds.erase(found);
+  const SubscriptionBooks books = session.books(number);
+  {
+    const std::lock_guard lock(feed->mutex);
+    feed->last_books = books;
+  }
+  feed->end(why, std::string(text));
+  changed.notify_all();
+}
+
+void NodeState::outcome(const protocol::Outcome& outcome) noexcept {
+  if (outcome.reached == 0) ++failures[static_cast<std::size_t>(outcome.reason)];
+  if (const auto found = outcomes.find(outcome.sequence); found != outcomes.end()) found->second = outcome;
+  changed.notify_all();
+}
+
+void NodeState::flushed(std::uint32_t token) noexcept {
+  if (const auto found = answers.find(token); found != answers.end()) found->second.done = true;
+  changed.notify_all();
+}
+
+void NodeState::watched(std::uint32_t token, std::uint32_t) noexcept { flushed(token); }
+
+void NodeState::answer(std::uint32_t token, Bytes payload) {
+  if (const auto found = answers.find(token); found != answers.end()) {
+    found->second.text.assign(reinterpret_cast<const char*>(payload.data()), payload.size());
+  }
+  flushed(token);
+}
+
+void NodeState::failed(std::uint32_t token, Errc why) noexcept {
+  if (const auto found = answers.find(token); found != answers.end()) found->second.error = why;
+  flushed(token);
+}
+
+void NodeState::up(const protocol::Welcome&) noexcept { changed.notify_all(); }
+
+void NodeState::hang_up(Errc why, std::string_view text, bool for_good) {
+  hang_up_asked = true;
+  last_error = make_error_code(why);
+  last_text = "join " + bus + ": " + std::string(text);
+  closed_for_good |= for_good;
+  changed.notify_all();
+}
+
+// ---- for the interface ----
+
+std::shared_ptr<Feed> NodeState::subscribe(std::string_view pattern, const SubscribeOptions& options,
+                                           Deadline deadline) {
+  auto feed = std::make_shared<Feed>(weak_from_this(), std::string(pattern), options);
+  std::unique_lock lock(mutex);
+  if (closed_for_good || stopping) throw Error(Errc::closed, "subscribe " + feed->pattern + ": the node is closed");
+  feed->number = session.subscribe(pattern, options, Clock::now());
+  feeds.emplace(feed->number, feed);
+  if (wait(lock, deadline, [&] { return feed->in_force || feed->over || is_over(); }) && feed->in_force) return feed;
+  const bool ended = feed->over;
+  feeds.erase(feed->number);
+  session.unsubscribe(feed->number, Clock::now());
+  if (ended) throw Error(feed->why, "subscribe " + feed->pattern + ": " + feed->text);
+  throw Error(Errc::timed_out,
+              "subscribe " + feed->pattern + " on " + bus + ": the broker has not confirmed it in time");
+}
+
+void NodeState::unsubscribe(Feed& feed) noexcept {
+  SubscriptionBooks books;
+  {
+    const std::lock_guard lock(mutex);
+    if (feeds.erase(feed.number) == 0) return;
+    books = session.books(feed.number);
+    session.unsubscribe(feed.number, Clock::now());
+  }
+  const std::size_t left = feed.clear();
+  books.received -= left;
+  books.dropped[static_cast<std::size_t>(Reason::closed)] += left;
+  {
+    const std::lock_guard lock(feed.mutex);
+    feed.last_books = books;
+  }
+  const std::lock_guard lock(mutex);
+  feed.end(Errc::closed, "the subscription was closed");
+  tell();
+}
+
+void NodeState::count_taken(Feed& feed, std::uint64_t index) noexcept {
+  if (feed.number == 0) return;  // answers are taken when they come
+  const std::uint64_t enough = std::max<std::uint64_t>(feed.options.depth / 4, 1);
+  if (index - feed.told < enough && index > feed.told) return;
+  feed.told = index;
+  const std::lock_guard lock(mutex);
+  session.taken(feed.number, index, false, Clock::now());
+  look_at_clock();
+}
+
+/// Looks into the channel, too, if nobody else does.
+Result<Delivery> NodeState::try_receive(Feed& feed) {
+  Result<Delivery> first = take(feed);
+  if (first || first.error() != Errc::would_block) return first;
+  {
+    std::unique_lock lock(mutex);
+    static_cast<void>(wait(
+        lock, Time{}, [&feed] { return feed.has_news(); }, feed.changed));
+  }
+  return take(feed);
+}
+
+Result<Delivery> NodeState::take(Feed& feed) {
+  if (feed.count.load(std::memory_order_acquire) > 0) {
+    if (std::optional<Delivery> first = feed.take()) {
+      count_taken(feed, first->index_);
+      return std::move(*first);
+    }
+  }
+  const std::lock_guard lock(feed.mutex);
+  if (feed.waiting.empty() && feed.over) return feed.why;
+  return Errc::would_block;
+}
+
+Result<Delivery> NodeState::receive(Feed& feed, Deadline deadline) {
+  for (;;) {
+    Result<Delivery> first = take(feed);
+    if (first || first.error() != Errc::would_block) return first;
+    std::unique_lock lock(mutex);
+    if (!wait(
+            lock, deadline, [&feed] { return feed.has_news(); }, feed.changed))
+      return Errc::timed_out;
+  }
+}
+
+void NodeState::acknowledge(const Feed& feed, MessageId id) noexcept {
+  const std::lock_guard lock(mutex);
+  session.acknowledge(feed.number, id, Clock::now());
+  look_at_clock();
+}
+
+Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<const std::byte> payload,
+                                         const client::PublishOptions& options, Deadline deadline) {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    if (is_over()) return Errc::closed;
+    const Result<std::uint64_t> sequence = session.publish(subject, payload, options, Clock::now());
+    if (sequence) {
+      if (options.tell) outcomes.emplace(*sequence, std::nullopt);
+      look_at_clock();
+      return sequence;
+    }
+    if (sequence.error() != Errc::would_block) return sequence;
+    const auto may_try = [this] { return (room_wanted == 0 && !armed && session.may_publish()) || is_over(); };
+    if (!wait(lock, deadline, may_try)) return Errc::timed_out;
+  }
+}
+
+Result<NodeState::Answered> NodeState::wait_answer(std::unique_lock<std::mutex>& lock, std::uint32_t token,
+                                                   Deadline deadline) {
+  answers.try_emplace(token);
+  static_cast<void>(wait(lock, deadline, [&] { return answers[token].done || is_over(); }));
+  Answered answered = std::move(answers[token]);
+  answers.erase(token);
+  session.forget(token);
+  if (answered.done) return answered;
+  return closed_for_good || stopping ? Errc::closed : Errc::timed_out;
+}
+
+std::error_code NodeState::open_inbox(Deadline deadline) {
+  std::unique_lock lock(mutex);
+  if (replies) return {};
+  if (opening_inbox) {
+    static_cast<void>(wait(lock, deadline, [this] { return !opening_inbox || is_over(); }));
+    return replies ? std::error_code{} : make_error_code(Errc::timed_out);
+  }
+  opening_inbox = true;
+  inbox = "_INBOX." + std::to_string(random()) + ".";
+  const std::string pattern = inbox + "*";
+  lock.unlock();
+  std::shared_ptr<Feed> made;
+  std::error_code error;
+  try {
+    made = subscribe(pattern, {.queue = {}, .depth = 65536, .full = Full::drop_new, .history = 0}, deadline);
+  } catch (const Error& failure) {
+    error = failure.code();
+  }
+  lock.lock();
+  replies = std::move(made);
+  opening_inbox = false;
+  tell();
+  return error;
+}
+
+std::error_code NodeState::wait_outcome(std::uint64_t sequence, Deadline deadline) {
+  std::unique_lock lock(mutex);
+  static_cast<void>(wait(lock, deadline, [&] { return outcomes[sequence].has_value() || is_over(); }));
+  const auto outcome = outcomes[sequence];
+  outcomes.erase(sequence);
+  if (!outcome) return closed_for_good || stopping ? Errc::closed : Errc::timed_out;
+  if (outcome->reached > 0) return {};
+  switch (outcome->reason) {
+    case Reason::no_subscriber:
+      return Errc::no_subscriber;
+    case Reason::unknown_after_crash:
+      return Errc::peer_died;
+    default:
+      return Errc::no_room;
+  }
+}
+
+}  // namespace bus::client

@@ -1,0 +1,343 @@
+// tests/bus/client/node_test.cpp: a bus as programs use it, over every transport that carries channels.
+#include "bus/client/node.hpp"
+
+#include <poll.h>
+
+#include <atomic>
+#include <future>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "bus/broker/server.hpp"
+#include "bus/core/transport.hpp"
+#include "tests/support/catch.hpp"
+#include "tests/support/channel_pair.hpp"
+#include "tests/support/eventually.hpp"
+
+using namespace bus;
+using namespace bus::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A broker in a thread of its own, for transports on which no node hosts one.
+class Broker {
+ public:
+  explicit Broker(std::vector<std::string> addresses)
+      : server_({.listen = std::move(addresses), .limits = {}, .name = "test"}), thread_([this] { server_.run(); }) {}
+  ~Broker() {
+    server_.stop();
+    thread_.join();
+  }
+  [[nodiscard]] std::string address(std::size_t i = 0) const { return server_.addresses().at(i); }
+  [[nodiscard]] broker::Totals totals() const { return server_.totals(); }
+
+ private:
+  broker::Server server_;
+  std::thread thread_;
+};
+
+std::string text(const Result<Delivery>& delivery) {
+  return delivery ? std::string(delivery->text()) : "error " + delivery.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("what is published after subscribe has returned is received, in order", "[bus]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  const Broker broker({fresh_address(scheme)});
+  Node subscriber = Node::join(broker.address());
+  Node publisher = Node::join(broker.address());
+  Subscription all = subscriber.subscribe("sensors.>");
+  Subscription kitchen = subscriber.subscribe("sensors.kitchen.*");
+  constexpr int kCount = 500;
+  for (int i = 0; i < kCount; ++i) {
+    REQUIRE_FALSE(publisher.publish(i % 2 == 0 ? "sensors.kitchen.temp" : "sensors.hall", bytes_of(std::to_string(i)),
+                                    {.level = Level::delivered}, soon()));
+  }
+  for (int i = 0; i < kCount; ++i) {
+    if (traits_of(scheme).reliable) {
+      REQUIRE(text(all.receive(soon())) == std::to_string(i));
+      if (i % 2 == 0) REQUIRE(text(kitchen.receive(soon())) == std::to_string(i));
+    } else {
+      REQUIRE(all.receive(soon()));
+      if (i % 2 == 0) REQUIRE(kitchen.receive(soon()));
+    }
+  }
+  REQUIRE_FALSE(publisher.settled(soon()));
+  const NodeBooks books = publisher.books();
+  REQUIRE(books.published == kCount);
+  REQUIRE(books.settled == kCount);
+  REQUIRE(all.try_receive().error() == Errc::would_block);
+}
+
+TEST_CASE("nodes of one local address need no broker that somebody started", "[bus]") {
+  const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix");
+  CAPTURE(scheme);
+  const std::string address = fresh_address(scheme);
+  Node first = Node::join(address);
+  REQUIRE(first.hosts_broker());
+  Node second = Node::join(address);
+  REQUIRE_FALSE(second.hosts_broker());
+  Subscription subscription = second.subscribe("a.b");
+  REQUIRE_FALSE(first.publish("a.b", bytes_of("hello")));
+  REQUIRE(text(subscription.receive(soon())) == "hello");
+}
+
+TEST_CASE("embed=never waits for a broker and says that there is none", "[bus]") {
+  const std::string address = fresh_address("shm", "embed=never");
+  try {
+    static_cast<void>(Node::join(address, {.name = {}, .within = 300ms}));
+    FAIL("joined");
+  } catch (const Error& error) {
+    REQUIRE(error.code() == Errc::no_peer);
+  }
+}
+
+TEST_CASE("a misspelt embed is refused", "[bus]") {
+  REQUIRE_THROWS_WITH(Node::join(fresh_address("shm", "embed=sometimes")), Catch::Matchers::Contains("auto, never"));
+}
+
+TEST_CASE("when the node that hosts the broker leaves, another takes over and all is as before", "[bus]") {
+  const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix");
+  CAPTURE(scheme);
+  const std::string address = fresh_address(scheme);
+  auto host = std::make_unique<Node>(Node::join(address));
+  Node subscriber = Node::join(address);
+  Node publisher = Node::join(address);
+  Subscription subscription = subscriber.subscribe("a.>");
+  REQUIRE_FALSE(publisher.publish("a.b", bytes_of("before")));
+  REQUIRE(text(subscription.receive(soon())) == "before");
+  host.reset();
+  REQUIRE(eventually([&] { return subscriber.hosts_broker() || publisher.hosts_broker(); }));
+  REQUIRE_FALSE(publisher.wait_subscribers("a.b", 1, soon()));
+  REQUIRE_FALSE(publisher.publish("a.b", bytes_of("after"), {}, soon()));
+  REQUIRE(text(subscription.receive(soon())) == "after");
+}
+
+TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Subscription everything = node.subscribe("jobs");
+  std::vector<Subscription> workers;
+  for (int i = 0; i < 3; ++i) workers.push_back(node.subscribe("jobs", {.queue = "workers"}));
+  constexpr int kJobs = 300;
+  for (int i = 0; i < kJobs; ++i) REQUIRE_FALSE(node.publish("jobs", bytes_of(std::to_string(i))));
+  std::set<std::string> done;
+  for (Subscription& worker : workers) {
+    for (int i = 0; i < kJobs / 3; ++i) done.insert(text(worker.receive(soon())));
+    REQUIRE(worker.try_receive().error() == Errc::would_block);
+  }
+  REQUIRE(done.size() == kJobs);
+  for (int i = 0; i < kJobs; ++i) REQUIRE(text(everything.receive(soon())) == std::to_string(i));
+}
+
+TEST_CASE("a question is answered by a service, and at once where there is none", "[bus]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  const Broker broker({fresh_address(scheme)});
+  Node server = Node::join(broker.address());
+  Node client = Node::join(broker.address());
+  const Service service = server.serve("math.*", [](Request& request) {
+    static_cast<void>(request.reply(bytes_of(std::string(request.subject()) + " " + std::string(request.text()))));
+  });
+  for (int i = 0; i < 20; ++i) {
+    REQUIRE(text(client.request("math.add", bytes_of(std::to_string(i)), soon())) == "math.add " + std::to_string(i));
+  }
+  const Result<Delivery> nobody = client.request("physics", bytes_of("?"), soon());
+  REQUIRE_FALSE(nobody);
+  REQUIRE(nobody.error() == Errc::no_subscriber);
+}
+
+TEST_CASE("a question may have several answers", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node node = Node::join(broker.address());
+  const Service one = node.serve("who", [](Request& request) { static_cast<void>(request.reply(bytes_of("one"))); }, "1");
+  const Service two = node.serve("who", [](Request& request) { static_cast<void>(request.reply(bytes_of("two"))); }, "2");
+  std::set<std::string> answers;
+  REQUIRE_FALSE(node.request_many(
+      "who", {},
+      [&](Delivery&& answer) {
+        answers.emplace(answer.text());
+        return answers.size() < 2;
+      },
+      soon()));
+  REQUIRE(answers == std::set<std::string>{"one", "two"});
+}
+
+TEST_CASE("headers and the subject for answers arrive as they were sent", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Subscription subscription = node.subscribe(">");
+  HeaderBlock headers;
+  headers.add("type", "json").add("trace", "17");
+  REQUIRE_FALSE(node.publish("a", bytes_of("{}"), {.reply = "answers.here", .headers = &headers}));
+  const Result<Delivery> got = subscription.receive(soon());
+  REQUIRE(text(got) == "{}");
+  REQUIRE(got->reply() == "answers.here");
+  REQUIRE(got->headers().find("trace") == "17");
+  REQUIRE(got->headers().find("type") == "json");
+}
+
+TEST_CASE("those who come late get the last messages that were to be kept", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  for (int i = 0; i < 10; ++i) REQUIRE_FALSE(node.publish("log", bytes_of(std::to_string(i)), {.history = 5}));
+  REQUIRE_FALSE(node.flush(soon()));
+  Subscription late = node.subscribe("*", {.history = 3});
+  for (int i = 7; i < 10; ++i) {
+    const Result<Delivery> got = late.receive(soon());
+    REQUIRE(text(got) == std::to_string(i));
+    REQUIRE(got->kept());
+  }
+  REQUIRE_FALSE(node.publish("log", bytes_of("live")));
+  REQUIRE(text(late.receive(soon())) == "live");
+}
+
+TEST_CASE("a subscription that blocks holds its publishers back and loses nothing", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node subscriber = Node::join(broker.address());
+  Node publisher = Node::join(broker.address());
+  Subscription slow = subscriber.subscribe("a", {.depth = 4, .full = Full::block});
+  constexpr int kCount = 20000;  // far more than windows and rings hold
+  std::atomic<int> sent{0};
+  std::thread sending([&] {
+    for (; sent < kCount; ++sent) {
+      if (publisher.publish("a", bytes_of(std::to_string(sent)), {}, soon())) return;
+    }
+  });
+  for (int i = 0; i < kCount; ++i) REQUIRE(text(slow.receive(soon())) == std::to_string(i));
+  sending.join();
+  REQUIRE(sent == kCount);
+  REQUIRE(total(subscriber.books().dropped) == 0);
+}
+
+TEST_CASE("a full subscription drops by its rule, counts it, and both sides are told", "[bus]") {
+  const auto [full, first] = GENERATE(table<Full, int>({{Full::drop_new, 0}, {Full::drop_old, 90}}));
+  CAPTURE(full);
+  const Broker broker({fresh_address("shm")});
+  Node subscriber = Node::join(broker.address());
+  Node publisher = Node::join(broker.address());
+  Subscription slow = subscriber.subscribe("a", {.depth = 10, .full = full});
+  for (int i = 0; i < 100; ++i) REQUIRE_FALSE(publisher.publish("a", bytes_of(std::to_string(i))));
+  REQUIRE_FALSE(publisher.flush(soon()));
+  REQUIRE_FALSE(subscriber.flush(soon()));  // everything for it is here
+  for (int i = 0; i < 10; ++i) REQUIRE(text(slow.receive(soon())) == std::to_string(first + i));
+  REQUIRE(slow.try_receive().error() == Errc::would_block);
+  REQUIRE_FALSE(publisher.publish("a", bytes_of("next")));
+  REQUIRE(text(slow.receive(soon())) == "next");
+  REQUIRE(eventually([&] { return slow.books().dropped[static_cast<std::size_t>(Reason::queue_full)] == 90; }));
+  if (full == Full::drop_new) {
+    REQUIRE_FALSE(publisher.flush(soon()));
+    REQUIRE(publisher.books().copies_dropped == 90);
+  }
+}
+
+TEST_CASE("a subscription whose rule is to end when full ends and says why", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Node publisher = Node::join(broker.address());
+  Subscription slow = node.subscribe("a", {.depth = 3, .full = Full::disconnect});
+  Subscription quick = node.subscribe("a", {.depth = 100});
+  for (int i = 0; i < 10; ++i) REQUIRE_FALSE(publisher.publish("a", bytes_of(std::to_string(i))));
+  for (int i = 0; i < 10; ++i) REQUIRE(text(quick.receive(soon())) == std::to_string(i));
+  for (int i = 0; i < 3; ++i) REQUIRE(text(slow.receive(soon())) == std::to_string(i));
+  const Result<Delivery> over = slow.receive(soon());
+  REQUIRE_FALSE(over);
+  REQUIRE(over.error() == Errc::no_room);
+  REQUIRE_THAT(slow.why(), Catch::Matchers::Contains("depth"));
+}
+
+TEST_CASE("a message to be delivered that was not handled comes to another of its group", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node publisher = Node::join(broker.address());
+  Node other = Node::join(broker.address());
+  auto first = std::make_unique<Node>(Node::join(broker.address()));
+  Subscription broken = first->subscribe("jobs", {.queue = "w"});
+  REQUIRE_FALSE(publisher.publish("jobs", bytes_of("job"), {.level = Level::delivered}));
+  {
+    Result<Delivery> job = broken.receive(soon());
+    REQUIRE(text(job) == "job");
+    job->reject();
+  }
+  Subscription works = other.subscribe("jobs", {.queue = "w"});
+  broken.close();
+  const Result<Delivery> again = works.receive(soon());
+  REQUIRE(text(again) == "job");
+  REQUIRE(again->again());
+}
+
+TEST_CASE("one broker joins transports", "[bus]") {
+  const Broker broker({fresh_address("shm"), fresh_address("unix"), fresh_address("tcp")});
+  Node on_shm = Node::join(broker.address(0));
+  Node on_unix = Node::join(broker.address(1));
+  Node on_tcp = Node::join(broker.address(2));
+  Subscription by_unix = on_unix.subscribe("a.*"), by_tcp = on_tcp.subscribe("a.>");
+  const std::string large(500'000, 'x');
+  REQUIRE_FALSE(on_shm.publish("a.b", bytes_of("small"), {}, soon()));
+  REQUIRE_FALSE(on_shm.publish("a.b", bytes_of(large), {}, soon()));
+  for (Subscription* const subscription : {&by_unix, &by_tcp}) {
+    REQUIRE(text(subscription->receive(soon())) == "small");
+    REQUIRE(text(subscription->receive(soon())) == large);
+  }
+}
+
+TEST_CASE("subjects and patterns that are none are refused by name", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  for (const char* const bad : {"", ".", "a.", ".a", "a..b", "a b", "a.>.b", "a*"}) {
+    CAPTURE(bad);
+    REQUIRE(node.publish(bad, bytes_of("x")) == Errc::bad_address);
+    REQUIRE_THROWS_AS(node.subscribe(bad), Error);
+  }
+  REQUIRE(node.publish("a.*", bytes_of("x")) == Errc::bad_address);
+  REQUIRE(node.publish("a", bytes_of(std::string(2 << 20, 'x')), {}, soon()) == Errc::message_too_large);
+}
+
+TEST_CASE("threads may share a node", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Subscription all = node.subscribe("t.>", {.depth = 100'000});
+  constexpr int kThreads = 4, kEach = 500;
+  std::vector<std::jthread> threads;
+  std::atomic<int> failures{0};
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kEach; ++i) {
+        if (node.publish("t." + std::to_string(t), bytes_of(std::to_string(i)), {}, soon())) ++failures;
+      }
+    });
+  }
+  std::map<std::string, int> next;
+  for (int i = 0; i < kThreads * kEach; ++i) {
+    const Result<Delivery> got = all.receive(soon());
+    REQUIRE(got);
+    REQUIRE(got->text() == std::to_string(next[std::string(got->subject())]++));
+  }
+  threads.clear();
+  REQUIRE(failures == 0);
+}
+
+TEST_CASE("closing a node ends what waits on it", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Subscription subscription = node.subscribe("a");
+  auto waiting = std::async(std::launch::async, [&] { return subscription.receive(soon()).error(); });
+  REQUIRE_FALSE(node.close(soon()));
+  REQUIRE(waiting.get() == Errc::closed);
+  REQUIRE(node.publish("a", bytes_of("x"), {}, soon()) == Errc::closed);
+}
+
+TEST_CASE("a subscription's descriptor is readable while a message waits", "[bus]") {
+  const Broker broker({fresh_address("shm")});
+  Node node = Node::join(broker.address());
+  Subscription subscription = node.subscribe("a");
+  pollfd fd{subscription.readable_fd(), POLLIN, 0};
+  REQUIRE(::poll(&fd, 1, 0) == 0);
+  REQUIRE_FALSE(node.publish("a", bytes_of("x")));
+  REQUIRE(::poll(&fd, 1, 20'000) == 1);
+  REQUIRE(subscription.try_receive());
+  REQUIRE(::poll(&fd, 1, 0) == 0);
+}

@@ -1,0 +1,324 @@
+// tests/bus/client/session_test.cpp: a node's side of the protocol, told frame by frame.
+#include "bus/client/session.hpp"
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bus/core/message.hpp"
+#include "tests/support/catch.hpp"
+
+namespace {
+
+using namespace bus::protocol;
+using namespace std::chrono_literals;
+using bus::Errc;
+using bus::Reason;
+using bus::client::Session;
+using bus::client::SubscribeOptions;
+
+constexpr std::uint64_t kOther = 77;  // another publisher
+
+/// A session on the bench: the test plays the broker.
+struct Bench final : bus::client::SessionEvents {
+  Bench() : session({Instance{1}, 1, "node"}, *this) {}
+
+  bool send(Bytes head, Bytes tail) noexcept override {
+    if (!room) return false;
+    std::vector<std::byte> bytes(head.begin(), head.end());
+    bytes.insert(bytes.end(), tail.begin(), tail.end());
+    sent.push_back(std::move(bytes));
+    return true;
+  }
+  void deliver(std::uint32_t, const Deliver& message) override { delivered.push_back(message.message.sequence); }
+  void subscribed(std::uint32_t) noexcept override {}
+  void ended(std::uint32_t subscription, Errc, std::string_view) override { over.push_back(subscription); }
+  void outcome(const Outcome& one) noexcept override { outcomes[one.sequence] = one; }
+  void flushed(std::uint32_t) noexcept override { ++flushes; }
+  void watched(std::uint32_t token, std::uint32_t) noexcept override { watches.push_back(token); }
+  void answer(std::uint32_t, Bytes) override {}
+  void failed(std::uint32_t, Errc) noexcept override {}
+  void up(const Welcome&) noexcept override {}
+  void hang_up(Errc why, std::string_view, bool) override { hung_up = why; }
+  void window_open() noexcept override { ++windows_opened; }
+
+  void say(const Frame& frame) {
+    std::vector<std::byte> bytes;
+    encode(frame, bytes);
+    session.received(bytes, now);
+  }
+  void welcome(bool reliable = true, std::uint32_t messages = 100, std::uint32_t bytes = 1U << 20) {
+    session.connected(reliable, now);
+    say(Welcome{kVersion, Instance{2}, messages, bytes, 1U << 20, 100, "broker"});
+  }
+  std::uint32_t subscribe(const SubscribeOptions& options = {}) {
+    const auto number = session.subscribe("a", options, now);
+    say(Subscribed{number});
+    return number;
+  }
+  std::error_code publish(Level level = Level::accepted, bool tell = false) {
+    const auto sequence = session.publish("a", bus::bytes_of("x"), {{}, {}, level, tell, 0}, now);
+    return sequence ? std::error_code() : sequence.error();
+  }
+  void give(std::uint32_t number, std::uint64_t index, std::uint64_t sequence, bool acknowledge = false,
+            bool again = false) {
+    say(Deliver{number, index, {kOther, sequence}, acknowledge, again, false, "a", {}, {}, bus::bytes_of("x")});
+  }
+  void pass(std::chrono::nanoseconds time) {
+    const auto until = now + time;
+    while (session.next_tick() && *session.next_tick() <= until) {
+      now = std::max(now, *session.next_tick());
+      session.tick(now);
+    }
+    now = until;
+  }
+  template <class T>
+  std::vector<T> said() const {
+    std::vector<T> found;
+    for (const auto& bytes : sent) {
+      const auto frame = decode(bytes);
+      if (!frame) continue;
+      if (const T* const one = std::get_if<T>(&*frame)) found.push_back(*one);
+    }
+    return found;
+  }
+
+  bus::client::Time now{1h};
+  bool room = true;
+  std::vector<std::vector<std::byte>> sent;
+  std::vector<std::uint64_t> delivered;
+  std::vector<std::uint32_t> over, watches;
+  std::map<std::uint64_t, Outcome> outcomes;
+  int flushes = 0, windows_opened = 0;
+  std::optional<Errc> hung_up;
+  Session session;
+};
+
+}  // namespace
+
+TEST_CASE("the books of a publisher close over a lost connection", "[client]") {
+  Bench bench;
+  bench.welcome();
+  CHECK_FALSE(bench.publish());                  // 1: receipted
+  CHECK_FALSE(bench.publish(Level::delivered));  // 2: receipted, not settled
+  CHECK_FALSE(bench.publish());                  // 3: unknown
+  CHECK_FALSE(bench.publish(Level::delivered));  // 4: on the way
+  bench.say(Receipt{2, 1, 0, 0});
+  CHECK(bench.session.books().accepted == 2);
+  bench.session.disconnected();
+  CHECK(bench.session.books().unknown_after_crash == 1);
+  bench.welcome();
+  CHECK(bench.said<Publish>().size() == 6);  // 2 and 4 again
+  bench.say(Outcome{2, 1, 0, {}});
+  bench.say(Outcome{4, 1, 0, {}});
+  bench.say(Outcome{4, 1, 0, {}});
+  const auto books = bench.session.books();
+  CHECK(books.published == 4);
+  CHECK(books.accepted == 3);
+  CHECK(books.settled == 2);
+  CHECK(books.accepted + books.lost + books.unknown_after_crash == books.published);
+}
+
+TEST_CASE("what a lossy link lost on the way to the broker is in the books", "[client]") {
+  Bench bench;
+  bench.welcome(false);
+  for (int i = 0; i < 5; ++i) CHECK_FALSE(bench.publish());
+  bench.say(Receipt{5, 3, 0, 0});
+  CHECK(bench.session.books().accepted == 3);
+  CHECK(bench.session.books().lost == 2);
+  bench.say(Receipt{5, 4, 0, 0});  // one was late
+  bench.say(Receipt{5, 3, 0, 0});  // so was this
+  CHECK(bench.session.books().lost == 1);
+}
+
+TEST_CASE("what is kept to be sent again is within the window, in bytes too", "[client]") {
+  Bench bench;
+  bench.welcome(true, 100, 50);
+  CHECK_FALSE(bench.publish(Level::delivered));
+  bench.say(Receipt{1, 0, 0, 0});
+  int more = 0;
+  while (!bench.publish(Level::delivered)) {
+    bench.say(Receipt{static_cast<std::uint64_t>(++more) + 1, 0, 0, 0});
+    REQUIRE(more < 50);
+  }
+  bench.say(Outcome{1, 1, 0, {}});
+  CHECK_FALSE(bench.publish(Level::delivered));
+}
+
+TEST_CASE("an outcome that a lossy link lost is given up, and the window opens", "[client]") {
+  Bench bench;
+  bench.welcome(false, 1);
+  CHECK_FALSE(bench.publish(Level::accepted, true));
+  bench.pass(300ms);
+  CHECK_FALSE(bench.said<Flush>().empty());  // it asks for a receipt
+  bench.say(Receipt{1, 1, 0, 0});
+  CHECK(bench.publish() == Errc::would_block);
+  bench.pass(2s);
+  CHECK(bench.outcomes.at(1).reason == Reason::network);
+  CHECK_FALSE(bench.publish());
+}
+
+TEST_CASE("a full window asks for a receipt as long as it is full", "[client]") {
+  Bench bench;
+  bench.welcome(false, 1);
+  CHECK_FALSE(bench.publish());
+  CHECK(bench.publish() == Errc::would_block);
+  bench.pass(2s);
+  CHECK(bench.said<Flush>().size() > 5);
+}
+
+TEST_CASE("a welcome that comes once more widens the window, and never makes it smaller", "[client]") {
+  Bench bench;
+  bench.welcome(true, 1);
+  CHECK_FALSE(bench.publish());
+  CHECK(bench.publish() == Errc::would_block);
+  bench.say(Welcome{kVersion, Instance{2}, 2, 1U << 20, 1U << 20, 100, "broker"});
+  CHECK_FALSE(bench.publish());
+  CHECK(bench.publish() == Errc::would_block);
+  bench.say(Welcome{kVersion, Instance{2}, 1, 1, 1U << 20, 100, "broker"});
+  bench.say(Receipt{1, 1, 0, 0});
+  CHECK_FALSE(bench.publish());
+  CHECK(bench.windows_opened == 3);  // by two welcomes and the receipt
+}
+
+TEST_CASE("a flush is done when its receipt is here, too", "[client]") {
+  Bench bench;
+  bench.welcome(false);
+  CHECK_FALSE(bench.publish());
+  const auto token = bench.session.flush(bench.now);
+  bench.say(Flushed{token});
+  CHECK(bench.flushes == 0);
+  bench.pass(500ms);
+  CHECK(bench.said<Flush>().size() > 1);
+  bench.say(Receipt{1, 1, 0, 0});
+  bench.say(Flushed{token});
+  CHECK(bench.flushes == 1);
+  CHECK(bench.session.all_accepted());
+}
+
+TEST_CASE("a watch that nobody waits for any more is taken back", "[client]") {
+  Bench bench;
+  const bool reliable = GENERATE(true, false);
+  CAPTURE(reliable);
+  bench.welcome(reliable);
+  const std::uint32_t token = bench.session.watch("a", 2, bench.now);
+  bench.session.forget(token);
+  REQUIRE(bench.said<Watch>().size() == 2);
+  CHECK(bench.said<Watch>()[1].token == token);
+  CHECK(bench.said<Watch>()[1].count == 0);
+  bench.pass(450ms);
+  CHECK(bench.said<Watch>().size() == (reliable ? 2 : 4));  // lost, perhaps: until it is answered
+  bench.say(Watched{token, 0});
+  bench.pass(1s);
+  CHECK(bench.said<Watch>().size() == (reliable ? 2 : 4));
+  CHECK(bench.watches.empty());
+}
+
+TEST_CASE("a watch that was given up while there was no broker is not asked of the next one", "[client]") {
+  Bench bench;
+  const bool before = GENERATE(true, false);
+  bench.welcome(false);
+  const std::uint32_t token = bench.session.watch("a", 2, bench.now);
+  if (before) bench.session.forget(token);
+  bench.session.disconnected();
+  if (!before) bench.session.forget(token);
+  bench.sent.clear();
+  bench.welcome(false);
+  bench.pass(1s);
+  CHECK(bench.said<Watch>().empty());
+}
+
+TEST_CASE("a duplicate gives no credit for what the application has not taken", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe({{}, 4, Full::block, 0});
+  for (std::uint64_t i = 1; i <= 3; ++i) bench.give(number, i, i, true);
+  bench.give(number, 4, 1, true, true);
+  CHECK(bench.said<Taken>().empty());
+  CHECK(bench.delivered.size() == 3);
+  bench.session.taken(number, 3, false, bench.now);
+  REQUIRE(bench.said<Taken>().size() == 1);
+  CHECK(bench.said<Taken>()[0].index == 4);
+}
+
+TEST_CASE("a message that comes again although it was acknowledged is acknowledged again, and not delivered",
+          "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe();
+  bench.give(number, 1, 1, true);
+  bench.session.acknowledge(number, {kOther, 1}, bench.now);
+  bench.session.disconnected();
+  bench.welcome();
+  bench.give(number, 1, 1, true, true);
+  bench.give(number, 2, 1, false, true);
+  CHECK(bench.delivered.size() == 1);
+  CHECK(bench.said<Acknowledge>().size() == 3);
+  CHECK(bench.session.books().duplicates == 2);
+}
+
+TEST_CASE("the last messages that a lossy link lost are given credit for and counted, and may be late", "[client]") {
+  Bench bench;
+  bench.welcome(false);
+  const auto number = bench.subscribe({{}, 4, Full::block, 0});
+  bench.give(number, 1, 1);
+  bench.say(Progress{number, 4});
+  CHECK(bench.session.books().missing == 3);
+  bench.session.taken(number, 1, false, bench.now);
+  CHECK(bench.said<Taken>().back().index == 4);
+  bench.give(number, 3, 3);
+  CHECK(bench.delivered.size() == 2);
+  CHECK(bench.session.books().missing == 2);
+}
+
+TEST_CASE("a message to be delivered that drop_old throws away is said to be dropped, and may come again", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe({{}, 1, Full::drop_old, 0});
+  bench.give(number, 1, 1, true);
+  bench.give(number, 2, 2);
+  bench.session.taken(number, 1, true, bench.now);
+  bench.session.taken(number, 2, true, bench.now);
+  REQUIRE(bench.said<Acknowledge>().size() == 1);
+  CHECK(bench.said<Acknowledge>()[0].dropped);
+  CHECK(bench.said<Acknowledge>()[0].message == MessageId{kOther, 1});
+  bench.give(number, 3, 1, true, true);
+  CHECK(bench.delivered == std::vector<std::uint64_t>{1, 2, 1});
+}
+
+TEST_CASE("a broker that goes on with a subscription that is over is told again on a lossy link", "[client]") {
+  Bench bench;
+  bench.welcome(false);
+  const auto number = bench.subscribe();
+  bench.session.unsubscribe(number, bench.now);
+  const std::size_t once = bench.said<Unsubscribe>().size();
+  SECTION("with a message") { bench.give(number, 1, 1); }
+  SECTION("with a confirmation") { bench.say(Subscribed{number}); }
+  SECTION("with its progress") { bench.say(Progress{number, 1}); }
+  SECTION("with nothing") { bench.pass(500ms); }
+  CHECK(bench.said<Unsubscribe>().size() > once);
+  CHECK(bench.delivered.empty());
+}
+
+TEST_CASE("a bye without a broker is said to the next one", "[client]") {
+  Bench bench;
+  bench.welcome();
+  bench.session.disconnected();
+  bench.session.bye(bench.now);
+  bench.welcome();
+  CHECK(bench.said<Bye>().size() == 1);
+  CHECK_FALSE(bench.session.said_farewell());
+  bench.say(Farewell{0, 0});
+  CHECK(bench.session.said_farewell());
+}
+
+TEST_CASE("the farewell of a broker that stops is not the answer to a later bye", "[client]") {
+  Bench bench;
+  bench.welcome();
+  bench.say(Farewell{0, 0});
+  CHECK(bench.hung_up == Errc::closed);
+  bench.session.disconnected();
+  bench.welcome();
+  bench.session.bye(bench.now);
+  CHECK_FALSE(bench.session.said_farewell());
+}
