@@ -11,6 +11,7 @@ packages=(
   libcxxopts-dev         # command line
   libspdlog-dev          # logging, with fmt
   nlohmann-json3-dev     # JSON output
+  libtomlplusplus-dev    # configuration files
   nodejs npm             # the charts of the HTML report; without them it is left out
   libzmq3-dev libnng-dev # peers in comparisons; without them they are left out
   catch2                 # the tests, which every preset configures

@@ -65,6 +65,8 @@ Arguments::Arguments(const Verb& verb, std::span<const char* const> words)
     if (option.letter != 0) name = std::string(1, option.letter) + "," + name;
     if (option.kind == Kind::flag) {
       parser.add_options()(name, "");
+    } else if (option.kind == Kind::list) {
+      parser.add_options()(name, "", cxxopts::value<std::vector<std::string>>());
     } else {
       parser.add_options()(name, "", cxxopts::value<std::string>());
     }
@@ -96,6 +98,10 @@ Arguments::Arguments(const Verb& verb, std::span<const char* const> words)
       const bool here = parsed.count(name) > 0 && (option.kind != Kind::flag || parsed[name].as<bool>());
       if (here) given_[name] = true;
       if (option.kind == Kind::flag) return;
+      if (option.kind == Kind::list) {
+        if (here) lists_[name] = parsed[name].as<std::vector<std::string>>();
+        return;
+      }
       if (here) {
         values_[name] = read(option, parsed[name].as<std::string>());
       } else if (!option.otherwise.empty()) {
@@ -120,6 +126,7 @@ Arguments::Value Arguments::read(const Option& option, const std::string& text) 
   switch (option.kind) {
     case Kind::flag:
     case Kind::text:
+    case Kind::list:
       break;
     case Kind::choice: {
       const auto allowed = split(option.value);
@@ -150,6 +157,12 @@ Arguments::Value Arguments::read(const Option& option, const std::string& text) 
     }
   }
   return text;
+}
+
+const std::vector<std::string>& Arguments::list(std::string_view name) const noexcept {
+  static const std::vector<std::string> kNone;
+  const auto it = lists_.find(name);
+  return it == lists_.end() ? kNone : it->second;
 }
 
 void Arguments::at_most_one(std::initializer_list<std::string_view> names) const {

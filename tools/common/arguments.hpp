@@ -40,6 +40,8 @@ class Arguments {
 
   // The value given, else the default of the table, else none. The option must be of that kind.
   [[nodiscard]] std::optional<std::string> text(std::string_view name) const { return get<std::string>(name); }
+  /// All that were given of an option that may be repeated, in their order.
+  [[nodiscard]] const std::vector<std::string>& list(std::string_view name) const noexcept;
   [[nodiscard]] std::optional<std::uint64_t> number(std::string_view name) const { return get<std::uint64_t>(name); }
   [[nodiscard]] std::optional<double> rate(std::string_view name) const { return get<double>(name); }
   [[nodiscard]] std::optional<std::chrono::nanoseconds> duration(std::string_view name) const {
@@ -65,6 +67,7 @@ class Arguments {
   std::vector<std::string> words_;
   std::vector<std::string> positional_;
   std::map<std::string, Value, std::less<>> values_;
+  std::map<std::string, std::vector<std::string>, std::less<>> lists_;
   std::map<std::string, bool, std::less<>> given_;
 };
 

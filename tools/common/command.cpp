@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <string_view>
 
 extern "C" {  // glibc 2.36 forgot to say so in its header
 #include <sys/pidfd.h>
@@ -65,13 +67,26 @@ int wait_for(::pid_t child, Signals& signals) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-}  // namespace
+/// Ours, with `more` beside and instead of it. Points into both.
+std::vector<char*> environment_of(const Environment& more) {
+  const auto name = [](std::string_view pair) { return pair.substr(0, pair.find('=')); };
+  std::vector<char*> all;
+  for (char** pair = environ; *pair != nullptr; ++pair) {
+    const auto same = [&](const std::string& other) { return name(other) == name(*pair); };
+    if (std::none_of(more.begin(), more.end(), same)) all.push_back(*pair);
+  }
+  for (const std::string& pair : more) all.push_back(const_cast<char*>(pair.c_str()));  // posix_spawn() changes nothing
+  all.push_back(nullptr);
+  return all;
+}
 
-int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr, Signals& signals) {
+/// `output` becomes its stdout, unless it is -1.
+int run(const std::string& command, std::span<const std::byte> input, int output, Signals& signals,
+        const Environment& environment) {
   const os::Fd file = file_of(input);
   Actions actions;
   posix_spawn_file_actions_adddup2(&actions.value, file.get(), STDIN_FILENO);
-  if (to_stderr) posix_spawn_file_actions_adddup2(&actions.value, STDERR_FILENO, STDOUT_FILENO);
+  if (output >= 0) posix_spawn_file_actions_adddup2(&actions.value, output, STDOUT_FILENO);
   // The child hears the signals that are blocked or ignored here.
   Attributes attributes;
   sigset_t none, ignored;
@@ -84,12 +99,38 @@ int run_command(const std::string& command, std::span<const std::byte> input, bo
 
   std::string shell = "/bin/sh", option = "-c", text = command;
   char* const argv[] = {shell.data(), option.data(), text.data(), nullptr};
+  const std::vector<char*> variables = environment_of(environment);
   ::pid_t child = 0;
-  if (const int error = ::posix_spawn(&child, "/bin/sh", &actions.value, &attributes.value, argv, environ);
+  if (const int error = ::posix_spawn(&child, "/bin/sh", &actions.value, &attributes.value, argv, variables.data());
       error != 0) {
     fail("cannot start /bin/sh", std::error_code(error, std::system_category()));
   }
   return wait_for(child, signals);
+}
+
+}  // namespace
+
+int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr, Signals& signals,
+                const Environment& environment) {
+  return run(command, input, to_stderr ? STDERR_FILENO : -1, signals, environment);
+}
+
+Filtered filter_command(const std::string& command, std::span<const std::byte> input, Signals& signals,
+                        const Environment& environment) {
+  const os::Fd file = file_of({});  // in memory as well: nobody has to empty it
+  Filtered filtered;
+  filtered.status = run(command, input, file.get(), signals, environment);
+  const ::off_t size = ::lseek(file.get(), 0, SEEK_END);
+  if (size < 0) fail("lseek", last_system_error());
+  filtered.output.resize(static_cast<std::size_t>(size));
+  for (std::size_t at = 0; at < filtered.output.size();) {
+    const ssize_t got =
+        ::pread(file.get(), filtered.output.data() + at, filtered.output.size() - at, static_cast<::off_t>(at));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) fail("reading its output", last_system_error());
+    at += static_cast<std::size_t>(got);
+  }
+  return filtered;
 }
 
 }  // namespace bus::tools

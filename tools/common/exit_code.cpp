@@ -16,6 +16,7 @@ Exit exit_of(std::error_code code) noexcept {
     case Errc::peer_died:
     case Errc::no_peer:
     case Errc::refused:
+    case Errc::no_subscriber:
     case Errc::version_mismatch:
       return Exit::no_peer;
     case Errc::corrupt:

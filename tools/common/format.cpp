@@ -4,6 +4,8 @@
 
 #include <boost/locale/utf.hpp>
 
+#include "tools/common/bus.hpp"
+
 namespace bus::tools {
 namespace {
 
@@ -27,6 +29,30 @@ void append_hex(std::string& to, std::span<const std::byte> bytes) {
     *out++ = kDigits[value >> 4];
     *out++ = kDigits[value & 15];
   }
+}
+
+void add_payload(Json& object, std::span<const std::byte> payload) {
+  if (is_utf8(payload)) {
+    object["text"] = std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
+  } else {
+    std::string hex;
+    append_hex(hex, payload);
+    object["hex"] = std::move(hex);
+  }
+}
+
+Json headers_json(const Headers& headers) {
+  Json object = Json::object();
+  for (const auto& [key, value] : headers) {
+    Json& there = object[std::string(key)];
+    if (there.is_null()) {
+      there = std::string(value);
+    } else {
+      if (!there.is_array()) there = Json::array({there});
+      there.push_back(std::string(value));
+    }
+  }
+  return object;
 }
 
 }  // namespace
@@ -61,19 +87,39 @@ void Printer::print(std::uint64_t peer, std::uint64_t number, std::span<const st
       object["peer"] = peer;
       object["number"] = number;
       object["size"] = payload.size();
-      if (is_utf8(payload)) {
-        object["text"] = std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
-      } else {
-        std::string hex;
-        append_hex(hex, payload);
-        object["hex"] = std::move(hex);
-      }
+      add_payload(object, payload);
       line_ = json_text(object);
       line_.push_back('\n');
       break;
     }
   }
   output_.write(line_);
+}
+
+void Printer::print(std::uint64_t number, const Delivery& message, bool subjects) {
+  if (format_ == Format::json) {
+    Json object;
+    object["type"] = type_;
+    object["number"] = number;
+    object["subject"] = std::string(message.subject());
+    if (!message.reply().empty()) object["reply"] = std::string(message.reply());
+    object["size"] = message.size();
+    add_payload(object, message.bytes());
+    if (!message.headers().empty()) object["headers"] = headers_json(message.headers());
+    object["publisher"] = publisher_text(message.id().publisher);
+    object["sequence"] = message.id().sequence;
+    if (message.again()) object["again"] = true;
+    if (message.kept()) object["kept"] = true;
+    line_ = json_text(object);
+    line_.push_back('\n');
+    output_.write(line_);
+    return;
+  }
+  if (subjects && (format_ == Format::line || format_ == Format::hex)) {
+    output_.write(message.subject());
+    output_.write(" ");
+  }
+  print(0, number, message.bytes());
 }
 
 std::string event_json(const Event& event) {

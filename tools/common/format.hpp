@@ -5,6 +5,10 @@
 //   hex   two digits a byte, a line a message
 //   json  {"type":"message","peer":1,"number":1,"size":5,"text":"hello"}; a payload that is no UTF-8 is in "hex"
 //   none  nothing
+//
+// A message of a bus is written in the same way; as JSON it is
+//   {"type":"message","number":1,"subject":"a.b","size":5,"text":"hello","publisher":"0123456789abcdef","sequence":1}
+// with "reply", "headers" (an object; a key that comes again has a list), "again" and "kept" where they apply.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "bus/client/node.hpp"
 #include "tools/common/output.hpp"
 
 namespace bus::tools {
@@ -28,6 +33,8 @@ class Printer {
 
   /// `peer` and `number` count from 1.
   void print(std::uint64_t peer, std::uint64_t number, std::span<const std::byte> payload);
+  /// With `subjects`, lines begin with the subject and a blank.
+  void print(std::uint64_t number, const Delivery& message, bool subjects);
 
  private:
   Format format_;

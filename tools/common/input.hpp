@@ -15,6 +15,9 @@
 
 namespace bus::tools {
 
+/// Of an input that becomes one message. The limit of a broker is told when the message is published.
+inline constexpr std::size_t kLongestInput = std::size_t{1} << 30;
+
 class Input {
  public:
   /// `path` "-" is stdin. Throws Error.

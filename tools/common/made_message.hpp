@@ -19,6 +19,9 @@
 
 namespace bus::tools {
 
+/// Of messages that a verb makes, where nothing else is asked for.
+inline constexpr std::size_t kDefaultMadeSize = 64;
+
 inline constexpr std::size_t kMadeHeaderBytes = 16;
 
 /// Fills `message` as the message with that number.

@@ -16,6 +16,7 @@ class Signals;
 enum class Kind : unsigned char {
   flag,      // takes no value
   text,      // as it is
+  list,      // the same, and may be given several times
   choice,    // one of the words of `value`, which are separated by |
   count,     // 1, 250, 10k
   size,      // 64, 64KiB, 1MiB

@@ -16,7 +16,7 @@
 namespace bus::tools::measure {
 namespace {
 
-constexpr int kLeastWidth = 40;
+constexpr int kLeastDiffWidth = 40;
 
 /// What makes two runs hardly comparable. What a build is of (its version) is what one wants to compare.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kMachine{{{"machine", "cpu"},
@@ -192,7 +192,7 @@ Difference diff(const Result& before, const Result& after, double limit) {
 }
 
 std::string to_text(const Difference& difference, bool colour, int width) {
-  const auto columns = static_cast<std::size_t>(std::max(width, kLeastWidth));
+  const auto columns = static_cast<std::size_t>(std::max(width, kLeastDiffWidth));
   const bool fine = difference.regressions() == 0 && difference.invalid() == 0;
   std::string text = styled(verdict_line(difference), fine ? Style::good : Style::bad, colour) + "\n";
   for (const std::string& warning : difference.warnings) {

@@ -14,10 +14,10 @@
 #include <chrono>
 #include <cstdio>
 #include <set>
-#include <thread>
 
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/local_socket.hpp"
+#include "tools/common/lock_state.hpp"
 #include "tools/measure/doctor_checks.hpp"
 
 namespace bus::tools::measure {
@@ -139,28 +139,6 @@ void runtime_directory(Examination& e) {
     return;
   }
   e.ok("local names stand in " + place.path);
-}
-
-/// Whether somebody holds the lock of a local name. None: it cannot be looked at.
-std::optional<bool> is_held(const std::string& lock) {
-  const os::Fd fd(::open(lock.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  if (!fd) return {};
-  struct flock asked {};
-  asked.l_type = F_WRLCK;
-  asked.l_whence = SEEK_SET;
-  if (::fcntl(fd.get(), F_OFD_GETLK, &asked) != 0) return {};
-  return asked.l_type != F_UNLCK;
-}
-
-/// The same, looked at again when it is free: a listener that starts has made the file and not yet locked it.
-std::optional<bool> stays_held(const std::string& lock) {
-  constexpr auto kStart = 5ms;
-  auto held = is_held(lock);
-  if (held == false) {
-    std::this_thread::sleep_for(kStart);
-    held = is_held(lock);
-  }
-  return held;
 }
 
 constexpr std::string_view kLock = os::kLockSuffix;

@@ -15,7 +15,7 @@ struct Quantile {
   const char* name;
   double q;
 };
-constexpr std::array<Quantile, 5> kQuantiles{
+constexpr std::array<Quantile, 5> kFigureQuantiles{
     {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"p99.99", 0.9999}}};
 
 template <class F>
@@ -72,7 +72,7 @@ std::map<std::string, Figure> figures_of(const Row& row) {
     return figures;
   }
   if (const Histogram all = merged_main(row); all.count() > 0) {
-    for (const Quantile& quantile : kQuantiles) {
+    for (const Quantile& quantile : kFigureQuantiles) {
       if (const auto figure = quantile_figure(row, quantile.q, all, main_histogram)) figures[quantile.name] = *figure;
     }
     figures["max"] = Figure{static_cast<double>(all.greatest()), {}, {}, 0};

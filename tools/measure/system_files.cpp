@@ -16,7 +16,7 @@
 namespace bus::tools::measure {
 namespace {
 
-constexpr std::size_t kMostBytes = std::size_t{4} << 20;
+constexpr std::size_t kMostFileBytes = std::size_t{4} << 20;
 constexpr int kMostCpu = 65535;
 constexpr std::string_view kBlanks = " \t\r\n";
 
@@ -113,7 +113,7 @@ std::optional<std::string> SystemFiles::text(std::string_view path) const {
   if (!fd) return {};
   std::string all;
   std::array<char, 16384> piece{};
-  while (all.size() < kMostBytes) {
+  while (all.size() < kMostFileBytes) {
     const ssize_t size = ::read(fd.get(), piece.data(), piece.size());
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return {};

@@ -13,6 +13,13 @@ namespace bus::tools {
 [[nodiscard]] const Verb& recv_verb() noexcept;
 [[nodiscard]] const Verb& echo_verb() noexcept;
 [[nodiscard]] const Verb& ping_verb() noexcept;
+[[nodiscard]] const Verb& pub_verb() noexcept;
+[[nodiscard]] const Verb& sub_verb() noexcept;
+[[nodiscard]] const Verb& request_verb() noexcept;
+[[nodiscard]] const Verb& reply_verb() noexcept;
+[[nodiscard]] const Verb& broker_verb() noexcept;
+[[nodiscard]] const Verb& audit_verb() noexcept;
+[[nodiscard]] const Verb& list_verb() noexcept;
 [[nodiscard]] const Verb& latency_verb() noexcept;
 [[nodiscard]] const Verb& throughput_verb() noexcept;
 [[nodiscard]] const Verb& compare_verb() noexcept;

@@ -28,7 +28,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kDefaultMadeSize = 64;
 constexpr std::size_t kDefaultPiece = 64 << 10;  // of a file that is too large for one message
 constexpr std::size_t kLongestAnswer = 1 << 20;  // where nothing else says where an answer ends
 constexpr auto kQuiet = 100ms;                   // likewise

@@ -1,0 +1,369 @@
+// tools/verbs/pub.cpp: bus pub: publishes arguments, lines, a file or made messages on a subject of a bus.
+#include <array>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bus/core/units.hpp"
+#include "tools/common/bus.hpp"
+#include "tools/common/input.hpp"
+#include "tools/common/log.hpp"
+#include "tools/common/made_message.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/record.hpp"
+#include "tools/common/summary.hpp"
+#include "tools/common/terminal_text.hpp"
+#include "tools/verbs/all.hpp"
+
+namespace bus::tools {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kFlushAfterSignal = 1s;
+
+using Payload = std::span<const std::byte>;
+using Source = std::function<std::optional<Payload>()>;  // none: there is no more
+
+class Publishing {
+ public:
+  Publishing(const Arguments& arguments, Signals& signals);
+  Exit run();
+
+ private:
+  [[nodiscard]] bool makes_messages() const {
+    if (arguments_.positional().size() > 1) return false;
+    return arguments_.given("size") || (!arguments_.given("file") && !arguments_.flag("whole") &&
+                                        (arguments_.given("count") || arguments_.given("duration")));
+  }
+  void check_options();
+  [[nodiscard]] Source source();
+  [[nodiscard]] Source data_source() const;
+  [[nodiscard]] Source made_source();
+  [[nodiscard]] bool wait_for_turn(std::uint64_t index);
+  void publish(Payload payload);
+  void publish_all();
+  void finish();
+  [[nodiscard]] Exit judge() const;
+  void report_summary();
+
+  const Arguments& arguments_;
+  Signals& signals_;
+  const std::string& subject_;
+  const std::optional<double> rate_;
+  const std::optional<std::chrono::nanoseconds> duration_;
+  Output output_;
+  HeaderBlock headers_;
+  PublishOptions options_;
+  std::string reply_;
+  std::uint64_t sequence_ = 0;
+  std::optional<Input> input_;
+  std::optional<Record> record_;
+  std::optional<Node> node_;
+  std::vector<std::byte> made_;
+  std::uint64_t published_ = 0, bytes_ = 0;
+  std::error_code failure_, finishing_;
+  std::string failure_text_;
+  Clock::time_point start_{}, last_{};
+  BusSummary summary_;
+};
+
+Publishing::Publishing(const Arguments& arguments, Signals& signals)
+    : arguments_(arguments),
+      signals_(signals),
+      subject_(arguments.positional().front()),
+      rate_(arguments.rate("rate")),
+      duration_(arguments.duration("duration")),
+      output_(signals) {}
+
+void Publishing::check_options() {
+  const auto fail = [](const std::string& text) { throw UsageError("pub: " + text + "; see bus help pub"); };
+  require_subject(arguments_, "subject", subject_);
+  const bool has_data = arguments_.positional().size() > 1;
+  if (has_data) {
+    for (const std::string_view name : {"file", "whole", "size"}) {
+      if (arguments_.given(name)) fail("--" + std::string(name) + " and DATA exclude each other");
+    }
+  }
+  arguments_.at_most_one({"size", "file"});
+  arguments_.at_most_one({"size", "whole"});
+  if (!has_data && !makes_messages()) {
+    for (const std::string_view name : {"count", "duration"}) {
+      if (arguments_.given(name)) fail("--" + std::string(name) + " is for DATA and for made messages (--size)");
+    }
+  }
+  read_headers(arguments_, headers_);
+  if (!headers_.bytes().empty()) options_.headers = &headers_;
+  reply_ = arguments_.text("reply").value_or("");
+  if (arguments_.given("reply")) require_subject(arguments_, "--reply", reply_);
+  options_.reply = reply_;
+  options_.level = *arguments_.text("level") == "delivered" ? Level::delivered : Level::accepted;
+  const std::uint64_t history = arguments_.number("history").value_or(0);
+  const std::uint64_t subscribers = arguments_.number("wait-subs").value_or(0);
+  if (std::max(history, subscribers) > std::numeric_limits<std::uint32_t>::max()) fail("a count is too large");
+  options_.history = static_cast<std::uint32_t>(history);
+  options_.sequence = &sequence_;
+}
+
+Source Publishing::data_source() const {
+  const auto& words = arguments_.positional();
+  const std::uint64_t words_count = words.size() - 1;
+  const bool endless = duration_.has_value() && !arguments_.given("count");
+  const std::uint64_t count = endless ? ~std::uint64_t{0} : arguments_.number("count").value_or(words_count);
+  return [&words, words_count, count, i = std::uint64_t{0}]() mutable -> std::optional<Payload> {
+    if (i == count) return {};
+    return bytes_of(words[1 + i++ % words_count]);
+  };
+}
+
+Source Publishing::made_source() {
+  made_.resize(arguments_.number("size").value_or(kDefaultMadeSize));
+  const bool endless = (duration_ || rate_) && !arguments_.given("count");
+  const std::uint64_t count = endless ? ~std::uint64_t{0} : arguments_.number("count").value_or(1);
+  return [this, count, i = std::uint64_t{0}]() mutable -> std::optional<Payload> {
+    if (i == count) return {};
+    make_message(made_, i++);
+    return Payload(made_);
+  };
+}
+
+Source Publishing::source() {
+  if (arguments_.positional().size() > 1) return data_source();
+  if (makes_messages()) return made_source();
+  if (arguments_.flag("whole") || arguments_.given("file")) {
+    return [this, first = true]() mutable -> std::optional<Payload> {
+      if (!first) return {};
+      first = false;
+      return input_->whole(kLongestInput);
+    };
+  }
+  return [this] { return input_->line(); };
+}
+
+/// True when message number `index` is due; false when it is over.
+bool Publishing::wait_for_turn(std::uint64_t index) {
+  if (duration_ && Clock::now() - start_ >= *duration_) return false;
+  if (!rate_) return !signals_.stopped();
+  // Message i is due at start + i / rate: who is late publishes at once and skips nothing.
+  const auto due = start_ + std::chrono::duration_cast<Clock::duration>(
+                                std::chrono::duration<double>(static_cast<double>(index) / *rate_));
+  if (due <= Clock::now()) return !signals_.stopped();
+  if (record_) {
+    record_->watch(*node_);
+    record_->flush();
+  }
+  if (duration_ && due - start_ >= *duration_) {
+    signals_.sleep_until(start_ + std::chrono::duration_cast<Clock::duration>(*duration_));
+    return false;
+  }
+  return !signals_.sleep_until(due);
+}
+
+void Publishing::publish(Payload payload) {
+  const std::int64_t time = record_ ? Record::now() : 0;
+  failure_ = node_->publish(subject_, payload, options_, Deadline{});
+  if (failure_ == Errc::timed_out) {  // no room now
+    failure_ = until_stopped(signals_, forever, [&](Deadline deadline) {
+      const std::error_code error = node_->publish(subject_, payload, options_, deadline);
+      if (error == Errc::timed_out && record_) record_->flush();
+      return error;
+    });
+  }
+  if (failure_) {
+    if (signals_.stopped() && failure_ == Errc::timed_out) failure_ = {};
+    if (failure_ == Errc::message_too_large) {
+      failure_text_ = "message " + std::to_string(published_ + 1) + " has " + std::to_string(payload.size()) +
+                      " bytes, and the broker takes fewer: let it take more with bus broker --max-message";
+    }
+    return;
+  }
+  ++published_;
+  bytes_ += payload.size();
+  if (record_) {
+    record_->published(sequence_, subject_, payload, options_.level, time);
+    record_->watch(*node_);
+  }
+}
+
+void Publishing::publish_all() {
+  Progress progress("published", input_ ? input_->size() : std::nullopt);
+  const Source next = source();
+  for (std::uint64_t i = 0; !failure_ && wait_for_turn(i); ++i) {
+    const std::optional<Payload> payload = next();
+    if (!payload) break;
+    publish(*payload);
+    if (signals_.stopped()) break;
+    progress.update(published_, bytes_);
+  }
+  last_ = Clock::now();
+}
+
+/// Waits for the broker's word, and with `delivered` for everybody's.
+void Publishing::finish() {
+  const Deadline deadline = in(signals_.stopped() ? kFlushAfterSignal : *arguments_.duration("linger"));
+  if (!failure_) {
+    finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->flush(d); });
+    if (!finishing_ && options_.level == Level::delivered) {
+      finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->settled(d); });
+    }
+  }
+  const NodeBooks books = node_->books();
+  if (record_) {
+    record_->look(*node_);
+    if (!finishing_ && !failure_ && books.lost == 0) record_->accepted(sequence_);
+  }
+  summary_.books = books;
+  // What it says shows in the books.
+  static_cast<void>(node_->close(deadline));
+  if (record_) record_->left(node_->books());
+}
+
+Exit Publishing::judge() const {
+  const NodeBooks& books = summary_.books;
+  if (published_ > 0 || !failure_) {
+    std::string text = "published " + amount_text(published_, bytes_, last_ - start_) + " on " + subject_ + ": " +
+                       std::to_string(books.accepted) + " accepted";
+    if (books.unreached > 0) text += ", " + std::to_string(books.unreached) + " reached nobody";
+    if (books.copies_dropped > 0)
+      text += ", " + std::to_string(books.copies_dropped) + " copies dropped where it was full";
+    if (books.lost > 0) text += ", " + std::to_string(books.lost) + " lost on the way";
+    if (books.unknown_after_crash > 0) {
+      text += ", " + std::to_string(books.unknown_after_crash) + " in flight when the broker died";
+    }
+    log::info(text);
+  }
+  if (signals_.stopped()) return signals_.exit();
+  if (failure_) {
+    log::error(failure_text_.empty() ? describe("pub", summary_.bus, failure_)
+                                     : "pub " + summary_.bus + ": " + failure_text_);
+    return exit_of(failure_);
+  }
+  if (finishing_ == Errc::timed_out) {
+    log::error("pub " + summary_.bus + ": not all was " +
+               (options_.level == Level::delivered ? "acknowledged" : "accepted") + " within " +
+               format_duration(*arguments_.duration("linger")));
+    return Exit::timed_out;
+  }
+  if (finishing_) {
+    log::error(describe("pub", summary_.bus, finishing_));
+    return exit_of(finishing_);
+  }
+  if (options_.level == Level::delivered && total(books.undelivered) > 0) {
+    log::error("pub " + summary_.bus + ": " + counted(total(books.undelivered), "message") + " not delivered (" +
+               reasons_text(books.undelivered) + ")");
+    return Exit::loss;
+  }
+  if (books.lost > 0) {
+    log::error("pub " + summary_.bus + ": " + counted(books.lost, "message") + " lost on the way to the broker");
+    return Exit::loss;
+  }
+  return Exit::ok;
+}
+
+void Publishing::report_summary() {
+  summary_.sent = published_;
+  summary_.bytes = bytes_;
+  summary_.elapsed = last_ - start_;
+  report(summary_, arguments_, signals_, output_);
+}
+
+Exit Publishing::run() {
+  check_options();
+  summary_.bus = bus_of(arguments_);
+  if (arguments_.positional().size() == 1 && !makes_messages()) {
+    input_.emplace(signals_, arguments_.text("file").value_or("-"));
+  }
+  node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, [this] { report_summary(); }));
+  if (arguments_.flag("json")) {
+    output_.write(joined_json(*node_));
+    output_.flush();
+  }
+  if (arguments_.given("record")) {
+    record_.emplace(*arguments_.text("record"));
+    record_->joined(*node_, arguments_.text("name").value_or("pub"));
+    if (input_) {
+      input_->before_waiting([this] {
+        record_->watch(*node_);
+        record_->flush();
+      });
+    }
+  }
+  start_ = last_ = Clock::now();
+  if (const auto count = arguments_.number("wait-subs")) {
+    const auto timeout = arguments_.duration("timeout");
+    const std::error_code error = until_stopped(signals_, timeout ? in(*timeout) : forever, [&](Deadline deadline) {
+      return node_->wait_subscribers(subject_, static_cast<std::uint32_t>(*count), deadline);
+    });
+    if (error && !signals_.stopped()) {
+      failure_ = error;
+      if (error == Errc::timed_out) {
+        failure_text_ = "fewer than " + counted(*count, "subscription") + " on " + subject_ + " within " +
+                        format_duration(*timeout);
+      }
+    }
+    start_ = last_ = Clock::now();
+  }
+  if (!failure_ && !signals_.stopped()) publish_all();
+  finish();
+  const Exit exit = judge();
+  report_summary();
+  return exit;
+}
+
+Exit run_pub(const Arguments& arguments, Signals& signals) { return Publishing(arguments, signals).run(); }
+
+}  // namespace
+
+const Verb& pub_verb() noexcept {
+  static constexpr std::array<Option, 17> kOptions{{
+      kBusOption,
+      {'f', "file", Kind::text, "FILE", "publish a file as one message; - is stdin"},
+      {0, "whole", Kind::flag, "", "publish all of stdin as one message"},
+      {'s', "size", Kind::size, "SIZE",
+       "make messages of this size (64 if only --count is given): numbered, with a checksum"},
+      {'c', "count", Kind::count, "N",
+       "messages in all: made ones (1, or without end if there is a rate or a duration), or the DATA over and over"},
+      {'r', "rate", Kind::rate, "R", "messages a second: number i leaves at start + i/R, late ones at once"},
+      {'d', "duration", Kind::duration, "D", "stop after this time"},
+      {'w', "wait-subs", Kind::count, "N", "wait until a message would reach so many before the first"},
+      {'t', "timeout", Kind::duration, "D", "how long to wait for them (without end): exit code 3"},
+      {'H', "header", Kind::list, "KEY:VALUE", "say this about each message; may be repeated"},
+      {0, "level", Kind::choice, "accepted|delivered",
+       "what is promised: the broker has it; or each subscription's handler has acknowledged it", "accepted"},
+      {0, "history", Kind::count, "N", "the broker keeps the last N of this subject for those who come later"},
+      {0, "reply", Kind::text, "SUBJECT", "where answers go"},
+      {0, "linger", Kind::duration, "D", "how long to wait at the end for the broker's word", "30s"},
+      {0, "record", Kind::text, "FILE", "write what was published there, for bus audit"},
+      kNameOption,
+      kBusWaitOption,
+  }};
+  static constexpr std::array<Example, 6> kExamples{{
+      {"bus pub sensors.kitchen 21.5", "one message; bus sub 'sensors.>' prints it"},
+      {"seq 1000 | bus pub numbers --wait-subs 1", "a message a line, as soon as somebody has subscribed"},
+      {"bus pub jobs.build --file job.json --level delivered", "exit code 5 unless each subscription has handled it"},
+      {"bus pub state.door open --history 1", "those who subscribe later with --history 1 get it, too"},
+      {"bus pub load --size 1KiB --rate 10k --duration 5s", "at a steady rate"},
+      {"bus pub a.b hi --bus tcp://host:4222 -H lang:en", "on a broker of another machine, with a header"},
+  }};
+  static constexpr Verb kVerb{
+      "pub",
+      "publishes on a subject of a bus",
+      "SUBJECT [DATA...]",
+      1,
+      1'000'000,
+      "Publishes each DATA as one message on SUBJECT; without DATA a message is a line of stdin. On a local bus\n"
+      "(shm, unix) nobody has to start a broker: the first that joins hosts it.\n"
+      "\n"
+      "At the end it waits until the broker has accepted everything, and says what became of it. That nobody has\n"
+      "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered.\n",
+      kOptions,
+      kExamples,
+      run_pub,
+  };
+  return kVerb;
+}
+
+}  // namespace bus::tools
