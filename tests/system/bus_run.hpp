@@ -3,8 +3,10 @@
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/support/channel_pair.hpp"
@@ -24,6 +26,32 @@ inline std::vector<std::string> bus_words(std::vector<std::string> words) {
 [[nodiscard]] inline Process start_bus(std::vector<std::string> words, ProcessOptions options = {}) {
   return Process::start(bus_words(std::move(words)), std::move(options));
 }
+
+/// Asks the program to end when its test does, so that it takes along what it has in the file system.
+class Polite : public Process {
+ public:
+  explicit Polite(Process process) : Process(std::move(process)) {}
+  Polite(Polite&& other) noexcept : Process(std::move(other)), mine_(std::exchange(other.mine_, false)) {}
+  Polite& operator=(Polite&& other) noexcept {
+    end();
+    Process::operator=(std::move(other));
+    mine_ = std::exchange(other.mine_, false);
+    return *this;
+  }
+  ~Polite() { end(); }
+
+ private:
+  void end() noexcept {
+    if (!std::exchange(mine_, false) || !kill(SIGTERM)) return;
+    kill(SIGCONT);
+    try {
+      wait();
+    } catch (const std::runtime_error& error) {
+      WARN(error.what());
+    }
+  }
+  bool mine_ = true;
+};
 
 [[nodiscard]] inline Finished run_bus(std::vector<std::string> words, std::string_view input = {}) {
   return run(bus_words(std::move(words)), input);

@@ -1,9 +1,12 @@
 // tests/system/examples_test.cpp: every example does what its first lines say, with real processes.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <regex>
+#include <set>
+#include <sstream>
 
 #include "tests/support/eventually.hpp"
 #include "tests/support/process.hpp"
@@ -123,6 +126,93 @@ TEST_CASE("http_get prints status, headers and body of a web server", "[examples
   REQUIRE(out.find("header:  Content-Length: 19\n") != std::string::npos);
   REQUIRE(out.ends_with("what the page says\n"));
   std::filesystem::remove_all(root);
+}
+
+TEST_CASE("a monitor prints what sensors publish, whoever starts first", "[examples]") {
+  const std::string bus = "shm://examples-sensors";
+  std::vector<Process> sensors;
+  for (const char* name : {"kitchen", "hall"}) sensors.push_back(example("sensors", {name, bus}));
+  Process monitor = example("sensors", {"monitor", bus});
+  sensors.push_back(example("sensors", {"cellar", bus}));
+  REQUIRE(monitor.wait(soon()) == kWell);
+  for (Process& sensor : sensors) REQUIRE(sensor.wait(soon()) == kWell);
+  for (const char* name : {"kitchen", "hall", "cellar"}) {
+    for (const char* value : {"20.5", "21.5", "22.5"}) {
+      CAPTURE(name, value, monitor.out());
+      REQUIRE(monitor.out().find("sensors." + std::string(name) + ".temperature " + value + "\n") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("every job is done though a worker is killed", "[examples]") {
+  const std::string bus = "shm://examples-work";
+  std::vector<Process> workers;
+  for (const char* name : {"ann", "bob", "cid"}) {
+    workers.push_back(example("work_queue", {"work", name, bus}));
+    workers.back().wait_for_output("ready");
+  }
+  Process order = example("work_queue", {"order", "3000", bus});
+  workers[1].wait_for_output("bob did");
+  REQUIRE(workers[1].kill(SIGKILL));
+  REQUIRE(order.wait(soon()) == kWell);
+  REQUIRE(order.out() == "3000 jobs done\n");
+  REQUIRE(workers[0].wait(soon()) == kWell);
+  REQUIRE(workers[2].wait(soon()) == kWell);
+  workers[1].wait(soon());
+  std::set<std::string> done;
+  for (Process& worker : workers) {
+    std::istringstream lines(worker.out());
+    for (std::string line; std::getline(lines, line);) {
+      if (const auto at = line.find(" did "); at != std::string::npos) done.insert(line.substr(at + 5));
+    }
+  }
+  REQUIRE(done.size() == 3000);
+}
+
+TEST_CASE("a calculator adds for whoever asks", "[examples]") {
+  const std::string bus = "unix://examples-calculator";
+  Process asks_first = example("calculator", {"ask", "20", "22", bus});
+  Process server = example("calculator", {"serve", bus});
+  REQUIRE(asks_first.wait(soon()) == kWell);
+  REQUIRE(asks_first.out() == "42\n");
+  for (int i = 0; i < 2; ++i) {
+    Process asks = example("calculator", {"ask", std::to_string(i), "1", bus});
+    REQUIRE(asks.wait(soon()) == kWell);
+    REQUIRE(asks.out() == std::to_string(i + 1) + "\n");
+  }
+  REQUIRE(server.wait(soon()) == kWell);
+}
+
+TEST_CASE("a thermometer on TCP and its reader on shared memory are on one bus", "[examples]") {
+  Process program = example("two_transports", {"shm://examples-two"});
+  REQUIRE(program.wait(soon()) == kWell);
+  REQUIRE(program.out() == "kitchen.temperature 20.5 celsius\nkitchen.temperature 21.5 celsius\n");
+}
+
+TEST_CASE("an experiment of five processes closes its books", "[examples]") {
+  const auto addresses = GENERATE(values<std::vector<std::string>>(
+      {{"unix://examples-experiment", "tcp://127.0.0.1:0"}, {"shm://examples-experiment"}}));
+  std::vector<std::string> words{source_directory() + "/examples/experiment.sh", "500"};
+  words.insert(words.end(), addresses.begin(), addresses.end());
+  ProcessOptions options;
+  options.env["PATH"] = std::filesystem::path(bus_program()).parent_path().string() + ":" + std::getenv("PATH");
+  Process experiment = Process::start(words, options);
+  INFO(experiment.err());
+  REQUIRE(experiment.wait(soon()) == kWell);
+  for (const char* const text : {"copies    2000 = delivered 2000 + dropped 0 + waiting 0",
+                                 "the books close: 2000 expected = 2000 delivered + 0 dropped"}) {
+    CAPTURE(text, experiment.err());
+    REQUIRE(eventually([&] { return experiment.err().find(text) != std::string::npos; }));
+  }
+}
+
+TEST_CASE("an experiment that cannot begin says why, and leaves nothing running", "[examples]") {
+  ProcessOptions options;
+  options.env["PATH"] = std::filesystem::path(bus_program()).parent_path().string() + ":" + std::getenv("PATH");
+  Process experiment =
+      Process::start({source_directory() + "/examples/experiment.sh", "5", "tcp://0.0.0.0:0"}, options);
+  REQUIRE(experiment.wait(soon()) == ExitStatus{1, 0});
+  REQUIRE(experiment.err().find("--insecure") != std::string::npos);
 }
 
 TEST_CASE("an example without a partner ends with a reason", "[examples]") {

@@ -147,7 +147,8 @@ TEST_CASE("the version is the library's", "[system]") {
 TEST_CASE("help lists the verbs, the transports and the exit codes", "[system]") {
   const Finished finished = run_bus({GENERATE("help", "--help", "-h")});
   REQUIRE(finished.status == exited(0));
-  for (const char* const verb : {"send", "recv", "echo", "ping", "help"}) {
+  for (const char* const verb :
+       {"send", "recv", "echo", "ping", "pub", "sub", "request", "reply", "broker", "audit", "list", "help"}) {
     REQUIRE_THAT(finished.out, Contains("\n  " + std::string(verb) + " "));
   }
   for (const Transport* const transport : transports()) {
