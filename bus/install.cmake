@@ -2,7 +2,7 @@
 #
 #   bin/bus                               the program
 #   lib/libipcbus.a (.so with BUILD_SHARED_LIBS=ON)
-#   include/ipcbus/bus/core/*.hpp         included as <bus/core/channel.hpp>
+#   include/ipcbus/bus/*/*.hpp            included as <bus/core/channel.hpp>, <bus/client/node.hpp>
 #   lib/cmake/ipcbus/ipcbusConfig.cmake   find_package(ipcbus), target ipcbus::bus
 #   lib/pkgconfig/ipcbus.pc               pkg-config ipcbus
 #
@@ -25,6 +25,11 @@ install(FILES
   bus/core/listener.hpp bus/core/message.hpp bus/core/poller.hpp bus/core/result.hpp bus/core/traits.hpp
   bus/core/transport.hpp bus/core/units.hpp bus/core/version.hpp bus/core/wait.hpp
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ipcbus/bus/core)
+# The bus of subjects: nodes, and a broker inside a program.
+install(FILES bus/client/node.hpp bus/client/session.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ipcbus/bus/client)
+install(FILES bus/protocol/frame.hpp bus/protocol/headers.hpp bus/protocol/subject.hpp
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ipcbus/bus/protocol)
+install(FILES bus/broker/core.hpp bus/broker/server.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/ipcbus/bus/broker)
 
 if(TARGET bus_program)
   if(BUILD_SHARED_LIBS)

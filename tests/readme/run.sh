@@ -28,7 +28,7 @@ wait "$server" || fail "serve failed: $(cat "$work/server.err")"
 server=''
 diff -u - "$work/answers" <<<$'ONE\nTWO\n2 sent, 2 received, the books close' || fail "other answers were expected"
 
-echo "== five minutes"
+echo "== five minutes, and the bus"
 mkdir "$work/tour"
 (cd "$work/tour" && python3 "$root/tests/readme/tour.py" "$readme" "$bin")
 
@@ -40,6 +40,6 @@ done < <(awk '/^```/ { code = !code } !code' "$readme" | grep -o '](\([^)#:]*\))
 echo "== options"
 while read -r verb option; do
   "$bin/bus" help "$verb" | grep -q -e "--$option\b" || fail "bus $verb has no option --$option"
-done < <(grep -o 'bus \(send\|recv\|echo\|ping\) .*' "$readme" | sed 's/[|#].*//' |
+done < <(grep -o 'bus \(send\|recv\|echo\|ping\|pub\|sub\|request\|reply\|broker\|audit\) .*' "$readme" | sed 's/[|#].*//' |
   awk '{ for (i = 3; i <= NF; ++i) if ($i ~ /^--[a-z]/) { sub(/^--/, "", $i); sub(/[^a-z-].*/, "", $i); print $2, $i } }' | sort -u)
 echo "readme: ok"

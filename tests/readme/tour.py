@@ -1,8 +1,8 @@
-"""tests/readme/tour.py README BIN_DIR: the commands of "Five minutes" work as they stand there, typed one after the other,
-and print what stands there, numbers and pids aside.
+"""tests/readme/tour.py README BIN_DIR: the commands of "Five minutes" and of "The bus" work as they stand there, typed one
+after the other, and print what stands there, numbers, pids and the blanks of tables aside.
 
-A block that begins with bus recv or bus echo and is followed by another one at once is the first terminal of two. Ports
-are exchanged for free ones.
+A block that is followed by another one at once is a terminal of its own: its command goes on while those of the next blocks
+are typed. Ports are exchanged for free ones.
 """
 import os
 import re
@@ -13,6 +13,9 @@ import sys
 import time
 
 DEADLINE = 60  # seconds; only a failure waits so long
+SECTIONS = ("Five minutes", "The bus: subjects, brokers, closed books")
+READY = re.compile(r"listening on|subscribed to|answering ")  # what a terminal of its own says when it can be used
+NODE = re.compile(r"\b[0-9a-f]{16}\b")  # what a node is called in records
 NUMBER = re.compile(r"\b\d+(\.\d+)?(e\+\d+)?( ?(?:[kMGT]|[KMGT]iB|B|ns|us|ms|s)\b)?")
 
 
@@ -22,7 +25,7 @@ def fail(text):
 
 def blocks(readme):
     """Of each console block: whether another one follows at once, and its commands with the lines that they print."""
-    text = re.search(r"^## Five minutes$(.*?)^## ", readme, re.M | re.S).group(1)
+    text = "".join(re.search(rf"^## {section}$(.*?)^## ", readme, re.M | re.S).group(1) for section in SECTIONS)
     for match in re.finditer(r"^```console\n(.*?)^```\n(?=(```console)?)", text, re.M | re.S):
         commands = []
         for line in match.group(1).splitlines():
@@ -39,8 +42,12 @@ def free_port():
         return s.getsockname()[1]
 
 
+def plain(line):
+    return re.sub(r"\s+", " ", NUMBER.sub("N", NODE.sub("N", line))).strip()
+
+
 def same(said, shown):
-    return [NUMBER.sub("N", line) for line in said] == [NUMBER.sub("N", line) for line in shown]
+    return [plain(line) for line in said] == [plain(line) for line in shown]
 
 
 def compare(command, said, shown):
@@ -48,18 +55,23 @@ def compare(command, said, shown):
         fail(f"$ {command}\nprints\n  " + "\n  ".join(said) + "\ninstead of\n  " + "\n  ".join(shown))
 
 
-class First:
-    """The first terminal of two."""
+class Terminal:
+    """One whose command goes on while others are typed."""
 
-    def __init__(self, command, shown):
-        self.command, self.shown = command, shown
-        self.file = open("first", "w+")
+    def __init__(self, name, command, shown):
+        self.name, self.command, self.shown = name, command, shown
+        self.file = open(name, "w+")
         self.process = subprocess.Popen(["bash", "-c", command], stdin=subprocess.DEVNULL, stdout=self.file,
                                         stderr=self.file, start_new_session=True)
-        self.wait_for(lambda said: any("listening on" in line for line in said), "it does not listen")
+        ready = sum(READY.search(line) is not None for line in shown)
+        try:
+            self.wait_for(lambda said: sum(READY.search(line) is not None for line in said) >= ready, "is not ready")
+        except SystemExit:
+            self.interrupt()
+            raise
 
     def said(self):
-        with open("first") as file:
+        with open(self.name) as file:
             return file.read().splitlines()
 
     def wait_for(self, enough, otherwise):
@@ -109,24 +121,25 @@ def main():
     readme = readme.replace("127.0.0.1:7000", f"127.0.0.1:{free_port()}")
     other = free_port()
     readme = readme.replace("127.0.0.1:7001", f"127.0.0.1:{other}").replace("127.0.0.1 7001", f"127.0.0.1 {other}")
-    first = None
+    readme = readme.replace("127.0.0.1:7002", f"127.0.0.1:{free_port()}")
+    terminals = []
     shown = 0
     try:
         for another_follows, commands in blocks(readme):
             if another_follows:
-                first = First(*commands[0])
+                terminals.append(Terminal(f"terminal{len(terminals)}", *commands[0]))
                 continue
             for command, output in commands:
                 run(command, output)
                 shown += 1
-            if first is not None:
-                first.end()
-                first = None
+            while terminals:  # the last one first: what was started before may serve it
+                terminals[-1].end()
+                terminals.pop()
                 shown += 1
     finally:
-        if first is not None:
-            first.interrupt()
-    if shown < 10:
+        while terminals:
+            terminals.pop().interrupt()
+    if shown < 25:
         fail(f"only {shown} commands were found")
 
 
