@@ -154,8 +154,10 @@ TEST_CASE("a question is answered by a service, and at once where there is none"
 TEST_CASE("a question may have several answers", "[bus]") {
   const Broker broker({fresh_address("unix")});
   Node node = Node::join(broker.address());
-  const Service one = node.serve("who", [](Request& request) { static_cast<void>(request.reply(bytes_of("one"))); }, "1");
-  const Service two = node.serve("who", [](Request& request) { static_cast<void>(request.reply(bytes_of("two"))); }, "2");
+  const Service one = node.serve(
+      "who", [](Request& request) { static_cast<void>(request.reply(bytes_of("one"))); }, "1");
+  const Service two = node.serve(
+      "who", [](Request& request) { static_cast<void>(request.reply(bytes_of("two"))); }, "2");
   std::set<std::string> answers;
   REQUIRE_FALSE(node.request_many(
       "who", {},
