@@ -11,7 +11,7 @@
 // which transport.
 //
 // Threads: every call is safe from any thread. A Subscription is for one receiving thread at a time.
-// A node has one thread of its own, which reads from the broker.
+// A node has one thread of its own, which connects, and reads from the broker while no caller waits for anything.
 #pragma once
 
 #include <chrono>
