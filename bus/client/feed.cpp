@@ -1,4 +1,4 @@
-// bus/client/feed.cpp
+// bus/client/feed.cpp: one thread puts in, another takes out.
 #include "bus/client/feed.hpp"
 
 namespace bus::client {

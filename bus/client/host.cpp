@@ -1,4 +1,4 @@
-// bus/client/host.cpp
+// bus/client/host.cpp: reaching who listens, and listening oneself.
 #include "bus/client/host.hpp"
 
 #include <pthread.h>

@@ -8,7 +8,7 @@
 #include "tests/support/catch.hpp"
 
 namespace {
-constexpr int kFirst = 1, kLast = static_cast<int>(bus::Errc::not_supported);
+constexpr int kFirst = 1, kLast = static_cast<int>(bus::Errc::no_subscriber);
 }
 
 TEST_CASE("every code has a text of its own in plain words", "[errc]") {
