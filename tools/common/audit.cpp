@@ -63,6 +63,7 @@ struct Audit::Subscriber {
 struct Audit::Checking {
   AuditResult::Group result;
   std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> seen;
+  std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> first_sent;  // neither sent again nor kept
   std::unordered_map<const Publisher*, std::uint64_t> highest;
 
   void example(std::string_view what, const Publisher& publisher, std::uint64_t sequence) {
@@ -174,12 +175,16 @@ void Audit::check_received(const std::vector<const Subscriber*>& members, Checki
     std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> here;
     for (const Received& one : member->received) {
       ++counts.received;
-      const bool new_here = here[one.publisher].insert(one.sequence).second;
+      const bool new_here = one.again || here[one.publisher].insert(one.sequence).second;
       const bool new_in_group = checking.seen[one.publisher].insert(one.sequence).second;
-      if (!new_in_group && one.again) ++counts.again;
-      if ((!new_here || (!new_in_group && !one.kept)) && !one.again) {
+      // Members are looked at one after the other: what was sent again to one may be seen before what another had.
+      const bool twice =
+          !one.again && (!new_here || (!one.kept && !checking.first_sent[one.publisher].insert(one.sequence).second));
+      if (twice) {
         ++counts.duplicated;
         checking.example("duplicated", *one.publisher, one.sequence);
+      } else if (!new_in_group && !one.kept) {
+        ++counts.again;
       }
       std::uint64_t& most = highest[one.publisher];
       if (!one.again && !one.kept && one.sequence < most) ++counts.reordered;
@@ -242,9 +247,11 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
         if (!member.idle || !accepted || *accepted + margin.count() >= member.until) lasting = false;
         reconnected = std::max(reconnected, member.node->reconnected);
       }
-      if (!covered) continue;
+      // What has come was to come, also when it was published before the subscriber had written down that it was there.
+      const bool came = seen != checking.seen.end() && seen->second.contains(message.sequence);
+      if (!covered && !came) continue;
       ++counts.expected;
-      if (seen != checking.seen.end() && seen->second.contains(message.sequence)) {
+      if (came) {
         ++counts.delivered;
         continue;
       }
