@@ -39,7 +39,8 @@ done < <(awk '/^```/ { code = !code } !code' "$readme" | grep -o '](\([^)#:]*\))
 
 echo "== options"
 while read -r verb option; do
-  "$bin/bus" help "$verb" | grep -q -e "--$option\b" || fail "bus $verb has no option --$option"
+  help=$("$bin/bus" help "$verb")  # not a pipe: grep -q leaves before all is said
+  grep -q -e "--$option\b" <<<"$help" || fail "bus $verb has no option --$option"
 done < <(grep -o 'bus \(send\|recv\|echo\|ping\|pub\|sub\|request\|reply\|broker\|audit\) .*' "$readme" | sed 's/[|#].*//' |
   awk '{ for (i = 3; i <= NF; ++i) if ($i ~ /^--[a-z]/) { sub(/^--/, "", $i); sub(/[^a-z-].*/, "", $i); print $2, $i } }' | sort -u)
 echo "readme: ok"
