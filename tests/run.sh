@@ -23,7 +23,7 @@ usage: tests/run.sh [--quick] [--again] [--keep-going] [STEP...]
   --again        repeats also what passed before on the same files
   --keep-going   goes on after a step that failed
   STEP           only these: style release asan tsan shared tidy fuzz; and ubsan (g++, by itself)
-environment: JOBS (default: the CPUs that this process may use), FUZZ_SECONDS for each fuzz target (default 10)
+environment: JOBS (default: the CPUs that this process may use), FUZZ_SECONDS for each fuzz target (default 5)
 END
 }
 
@@ -45,7 +45,7 @@ while (($# > 0)); do
 done
 ((${#steps[@]} > 0)) || steps=("${all_steps[@]}")
 jobs=${JOBS:-$(nproc)}
-fuzz_seconds=${FUZZ_SECONDS:-10}
+fuzz_seconds=${FUZZ_SECONDS:-5}
 
 passed=0 failed=0 skipped=0
 failures=()

@@ -23,6 +23,7 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/version.hpp"
 #include "bus/protocol/frame.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/system/bus_run.hpp"
 
 namespace bus::test {
@@ -41,11 +42,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
 
 /// So many of all kills.
 std::uint64_t kills(std::uint64_t of_200) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr std::uint64_t kOrdinary = 40;  // processes start many times slower
-#else
-  constexpr std::uint64_t kOrdinary = 200;
-#endif
+  constexpr std::uint64_t kOrdinary = kSanitized ? 40 : 200;  // processes start many times slower
   return std::max<std::uint64_t>(1, setting("BUS_KILL_CYCLES", kOrdinary) * of_200 / 200);
 }
 

@@ -15,6 +15,7 @@
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/sanitized.hpp"
 
 using namespace bus;
 using namespace bus::test;
@@ -40,11 +41,7 @@ std::string address_of(const Process& receiver) {
 TEST_CASE("after kill -9 of either end the other ends with its code and nothing is left", "[kill]") {
   const std::string scheme = GENERATE("shm", "unix", "tcp");
   CAPTURE(scheme);
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  constexpr int kKills = 30;  // processes start many times slower
-#else
-  constexpr int kKills = 200;
-#endif
+  constexpr int kKills = kSanitized ? 30 : 200;  // processes start many times slower
   const std::string runtime = std::string(std::getenv("XDG_RUNTIME_DIR")) + "/ipcbus";
   const std::string ours = "test-" + std::to_string(getpid()) + "-";  // part of every name that this test makes
   std::mt19937 random(42);

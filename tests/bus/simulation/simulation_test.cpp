@@ -8,24 +8,18 @@
 #include <iostream>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/sanitized.hpp"
 
 namespace {
 
 using bus::simulation::Simulation;
 
-#if defined(__has_feature)
-#define BUS_HAS_FEATURE(x) __has_feature(x)
+#ifdef NDEBUG
+constexpr std::uint64_t kOrdinary = 10'000;
 #else
-#define BUS_HAS_FEATURE(x) 0
+constexpr std::uint64_t kOrdinary = 1'000;
 #endif
-
-#if defined(__SANITIZE_THREAD__) || BUS_HAS_FEATURE(thread_sanitizer)
-constexpr std::uint64_t kSeeds = 100;  // it has one thread
-#elif defined(__SANITIZE_ADDRESS__) || BUS_HAS_FEATURE(address_sanitizer) || !defined(NDEBUG)
-constexpr std::uint64_t kSeeds = 1'000;
-#else
-constexpr std::uint64_t kSeeds = 10'000;
-#endif
+constexpr std::uint64_t kSeeds = bus::test::kSanitized ? 300 : kOrdinary;  // ten times slower or more
 
 std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
   const char* const text = std::getenv(name);

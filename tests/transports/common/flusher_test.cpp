@@ -19,16 +19,7 @@
 #include "bus/core/os/fork.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
-
-// The child of a process with several threads: ThreadSanitizer lets it have no threads of its own, and
-// AddressSanitizer's allocator may be locked in it.
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define BUS_TEST_SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define BUS_TEST_SANITIZED
-#endif
-#endif
+#include "tests/support/sanitized.hpp"
 
 using namespace bus;
 using namespace std::chrono_literals;
@@ -96,8 +87,13 @@ TEST_CASE("callers that need the first flusher at the same moment are all served
   }
 }
 
-#ifndef BUS_TEST_SANITIZED
 TEST_CASE("a child that was forked while another thread started the flusher gets one of its own", "[flusher]") {
+  if (test::kSanitized) {
+    // ThreadSanitizer lets the child of a process with several threads have none of its own, and the allocator of
+    // AddressSanitizer may be locked in it.
+    WARN("not tested: a sanitizer does not bear it");
+    return;
+  }
   for (int round = 0; round < 60; ++round) {
     CAPTURE(round);
     REQUIRE(in_child([round] {
@@ -120,7 +116,6 @@ TEST_CASE("a child that was forked while another thread started the flusher gets
             }) == 0);
   }
 }
-#endif
 
 TEST_CASE("without a flusher nothing that was accepted stays behind", "[flusher]") {
   const std::string scheme = GENERATE(as<std::string>(), "udp", "unix", "tcp");

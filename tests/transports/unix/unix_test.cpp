@@ -15,6 +15,7 @@
 #include "bus/core/os/local_socket.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/sandbox.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/transports/stream/sockets.hpp"
 #include "transports/all.hpp"
 #include "transports/stream/hello.hpp"
@@ -234,16 +235,10 @@ TEST_CASE("100,000 random strings at a unix listener: its memory stays flat and 
   ask();
   done = true;
   server.join();
-#if defined(__SANITIZE_ADDRESS__)
-  WARN("memory is not compared: AddressSanitizer keeps what was freed in quarantine");
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-  WARN("memory is not compared: AddressSanitizer keeps what was freed in quarantine");
-#else
-  REQUIRE(at_the_end < after_warm_up + 4096);
-#endif
-#else
-  REQUIRE(at_the_end < after_warm_up + 4096);
-#endif
+  if (test::kAddressSanitizer) {
+    WARN("memory is not compared: AddressSanitizer keeps what was freed in quarantine");
+  } else {
+    REQUIRE(at_the_end < after_warm_up + 4096);
+  }
   REQUIRE(served >= honest);
 }
