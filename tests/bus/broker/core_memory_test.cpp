@@ -198,3 +198,29 @@ TEST_CASE("a broker survives time and room without memory", "[broker]") {
                    limits) > 0);
   }
 }
+
+TEST_CASE("history is whole when there was no memory to keep a message", "[broker]") {
+  for (std::size_t nth = 1;; ++nth) {
+    CAPTURE(nth);
+    Bench bench;
+    const ClientId unlucky = bench.join(1), sender = bench.join(2), receiver = bench.join(3);
+    bench.publish(sender, 1, "b", Level::accepted, false, 2);
+    const auto bytes = Busy::bytes(Publish{1, Level::accepted, false, false, 2, "a", {}, {}, bus::bytes_of("x")});
+    bool happened = false;
+    {
+      bench.collects = false;
+      const bus::test::FailingAllocation failing(nth);
+      bench.core.received(unlucky, bytes, bench.now);
+      happened = bus::test::FailingAllocation::happened();
+    }
+    bench.collects = true;
+    for (std::uint64_t i = 2; i <= 5; ++i) bench.publish(sender, i, "a", Level::accepted, false, 2);
+    bench.subscribe(receiver, 1, ">", 100, Full::block, {}, 10);
+    CHECK(bench.got(receiver, 1) == "1,4,5");
+    CHECK(bench.core.totals().memory == 3 * (2 + 256));
+    if (!happened) {
+      CHECK(nth > 3);
+      return;
+    }
+  }
+}
