@@ -660,42 +660,49 @@ TEST_CASE("nodes that come and go leave nothing behind in the broker", "[system]
 
 namespace {
 
-/// Two network namespaces with a cable between them; gone with this object.
+/// Two network namespaces with a cable between them. They have no names: each lasts as long as a process in it, and the
+/// first of these ends with this object, or with the test program however that ends.
 class TwoHosts {
  public:
-  TwoHosts() {
-    const std::string mine = std::to_string(::getpid() % 100'000);
-    for (std::size_t i = 0; i < 2; ++i) {
-      hosts_[i] = "bus-" + mine + (i == 0 ? "-a" : "-b");
-      cables_[i] = "bus" + mine + (i == 0 ? "a" : "b");
+  TwoHosts() : hosts_{hold(), hold()} {
+    const std::string mine = std::to_string(::getpid() % 1'000'000);
+    const std::array<std::string, 2> cables{"bus" + mine + "a", "bus" + mine + "b"};
+    cable_ = cables[0];
+    std::error_code none;
+    const auto ours = std::filesystem::read_symlink("/proc/self/ns/net", none);
+    for (Process& host : hosts_) {
+      const std::string its = "/proc/" + std::to_string(host.pid()) + "/ns/net";
+      if (eventually([&] { return host.ended() || std::filesystem::read_symlink(its, none) != ours; }) &&
+          !host.ended()) {
+        continue;
+      }
+      why_ = host.ended() ? host.err() : "unshare makes none in time";
+      return;
     }
-    ok_ = ip({"netns", "add", hosts_[0]}) && ip({"netns", "add", hosts_[1]}) &&
-          ip({"link", "add", cables_[0], "netns", hosts_[0], "type", "veth", "peer", "name", cables_[1], "netns",
-              hosts_[1]});
-    for (std::size_t i = 0; ok_ && i < 2; ++i) {
-      ok_ = ip({"-n", hosts_[i], "address", "add", address(i) + "/24", "dev", cables_[i]}) &&
-            ip({"-n", hosts_[i], "link", "set", cables_[i], "up"}) && ip({"-n", hosts_[i], "link", "set", "lo", "up"});
+    const auto pid = [this](std::size_t host) { return std::to_string(hosts_[host].pid()); };
+    bool ok = ip(
+        {"ip", "link", "add", cables[0], "netns", pid(0), "type", "veth", "peer", "name", cables[1], "netns", pid(1)});
+    for (std::size_t i = 0; ok && i < 2; ++i) {
+      ok = ip(in(i, {"ip", "address", "add", address(i) + "/24", "dev", cables[i]})) &&
+           ip(in(i, {"ip", "link", "set", cables[i], "up"})) && ip(in(i, {"ip", "link", "set", "lo", "up"}));
     }
   }
-  ~TwoHosts() {
-    for (const std::string& host : hosts_) static_cast<void>(ip({"netns", "delete", host}));
-  }
-  TwoHosts(const TwoHosts&) = delete;
-  TwoHosts& operator=(const TwoHosts&) = delete;
 
   /// Why there are none; empty if there are.
-  [[nodiscard]] std::string why_not() const { return ok_ ? "" : why_; }
+  [[nodiscard]] const std::string& why_not() const { return why_; }
   [[nodiscard]] static std::string address(std::size_t host) { return "10.213.7." + std::to_string(host + 1); }
   [[nodiscard]] Polite start(std::size_t host, std::vector<std::string> words, ProcessOptions options = {}) const {
-    words = bus_words(std::move(words));
-    words.insert(words.begin(), {"ip", "netns", "exec", hosts_[host]});
-    return Polite(Process::start(std::move(words), std::move(options)));
+    return Polite(Process::start(in(host, bus_words(std::move(words))), std::move(options)));
   }
-  void connected(bool yes) { REQUIRE(ip({"-n", hosts_[0], "link", "set", cables_[0], yes ? "up" : "down"})); }
+  void connected(bool yes) { REQUIRE(ip(in(0, {"ip", "link", "set", cable_, yes ? "up" : "down"}))); }
 
  private:
+  static Process hold() { return Process::start({"unshare", "--net", "sleep", "infinity"}); }
+  [[nodiscard]] std::vector<std::string> in(std::size_t host, std::vector<std::string> words) const {
+    words.insert(words.begin(), {"nsenter", "--target", std::to_string(hosts_[host].pid()), "--net"});
+    return words;
+  }
   bool ip(std::vector<std::string> words) {
-    words.insert(words.begin(), "ip");
     try {
       const Finished done = run(std::move(words));
       if (done.status == exited(0)) return true;
@@ -706,9 +713,8 @@ class TwoHosts {
     return false;
   }
 
-  std::array<std::string, 2> hosts_, cables_;
-  std::string why_;
-  bool ok_ = false;
+  std::array<Process, 2> hosts_;
+  std::string cable_, why_;
 };
 
 }  // namespace
