@@ -76,38 +76,34 @@ void Core::State::on(Client& client, const Publish& publish, Bytes frame) {
       (client.held_delivered.contains(publish.sequence) || is_known(client, publish))) {
     return;
   }
-  const Parcel parcel{{client.publisher, publish.sequence},
-                      publish.level,
-                      publish.subject,
-                      publish.reply,
-                      publish.headers,
-                      publish.payload,
-                      protocol::tail_of_publish(frame)};
-  Handout handout(parcel, held);
-  if (client.held_back.empty() && accept(client, handout, publish)) {
+  if (client.held_back.empty() && accept(client, publish, frame)) {
     receipt_if_due(client);
     return;
   }
   if (client.over) return;
-  hold_back(client, {handout.stored(), publish, {}});
+  hold_back(client, {Backlog::Kind::message, publish.level, publish.again, publish.sequence, 0}, frame);
 }
 
 /// Behind what is held back already. A client that sends more than its window is refused: what it sends again after a
 /// reconnect is one window, and what it publishes then may be another.
-void Core::State::hold_back(Client& client, HeldBack item) {
-  const std::size_t size = item.message ? item.message->size() : 0;
-  if (client.held_back.size() >= 2 * std::size_t{widest_window} + 16 ||
-      (client.held_back_bytes > 0 &&
-       client.held_back_bytes + size > 2 * (std::uint64_t{client.window_bytes} + client.max_payload))) {
+void Core::State::hold_back(Client& client, Backlog::Item item, Bytes frame) {
+  Backlog& backlog = client.held_back;
+  if (backlog.size() >= 2 * std::size_t{widest_window} + 16 ||
+      (backlog.bytes() > 0 &&
+       backlog.bytes() + frame.size() > 2 * (std::uint64_t{client.window_bytes} + client.max_payload))) {
     refuse(client, Errc::no_room, "more was published than the window allows");
     return;
   }
-  if (item.message && item.how.level == Level::delivered) client.held_delivered.insert(item.how.sequence);
-  const std::uint64_t cost = item.message ? item.message->cost() : 0;
-  client.held_back.push_back(std::move(item));
-  client.held_back_bytes += size;
-  client.held_back_cost += cost;
-  held_back += cost;
+  const bool delivered = item.kind == Backlog::Kind::message && item.level == Level::delivered;
+  if (delivered) client.held_delivered.insert(item.number);
+  item.cost = item.kind == Backlog::Kind::message ? frame.size() + Stored::kOverhead : 0;
+  try {
+    backlog.push(item, frame);
+  } catch (const std::bad_alloc&) {
+    if (delivered) client.held_delivered.erase(item.number);
+    throw;
+  }
+  held_back += item.cost;
 }
 
 void Core::State::retry_later(Client& client) noexcept {
@@ -117,24 +113,26 @@ void Core::State::retry_later(Client& client) noexcept {
 }
 
 void Core::State::retry_held_back(Client& client) {
-  while (!client.held_back.empty() && !client.over) {
-    HeldBack& front = client.held_back.front();
-    if (front.message) {
-      Handout handout(front.message);
-      if (!accept(client, handout, front.how)) return;
-      client.held_back_bytes -= front.message->size();
-      client.held_back_cost -= front.message->cost();
-      held_back -= front.message->cost();
-      if (front.how.level == Level::delivered) client.held_delivered.erase(front.how.sequence);
+  Backlog& backlog = client.held_back;
+  while (!backlog.empty() && !client.over) {
+    const Backlog::Item item = backlog.front();
+    const protocol::Frame frame = *protocol::decode(backlog.frame());  // it was decoded before
+    if (item.kind == Backlog::Kind::message) {
+      if (!accept(client, std::get<Publish>(frame), backlog.frame())) return;
+      if (item.level == Level::delivered) client.held_delivered.erase(item.number);
     }
-    const auto then = front.then;
-    const bool message = front.message != nullptr;
-    client.held_back.pop_front();
-    if (message) receipt_if_due(client);
-    if (const auto* flush = std::get_if<protocol::Flush>(&then)) {
-      answer(client, *flush);
-    } else if (std::holds_alternative<protocol::Bye>(then)) {
-      farewell(client);
+    backlog.pop();
+    held_back -= item.cost;
+    switch (item.kind) {
+      case Backlog::Kind::message:
+        receipt_if_due(client);
+        break;
+      case Backlog::Kind::flush:
+        answer(client, static_cast<std::uint32_t>(item.number));
+        break;
+      case Backlog::Kind::bye:
+        farewell(client);
+        break;
     }
   }
 }
@@ -193,8 +191,15 @@ bool Core::State::is_known(Client& client, const Publish& publish) {
 /// False: a subscription that blocks is full, or there is no memory to keep the message in, or the nodes are coming
 /// back to a broker that has just started. Nothing was done then but to ask for a word when it may be tried again.
 /// Throws std::bad_alloc, having done nothing.
-bool Core::State::accept(Client& client, Handout& handout, const Publish& publish) {
-  const Parcel& parcel = handout.parcel();
+bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
+  const Parcel parcel{{client.publisher, publish.sequence},
+                      publish.level,
+                      publish.subject,
+                      publish.reply,
+                      publish.headers,
+                      publish.payload,
+                      protocol::tail_of_publish(frame)};
+  Handout handout(parcel, held);
   const bool delivered = parcel.level == Level::delivered;
   if (delivered && is_known(client, publish)) return true;  // sent again; or two nodes use one publisher's number
   if (delivered && now < gathering_until) {
@@ -324,9 +329,10 @@ bool Core::State::memory_is_for_next() noexcept {
 void Core::State::receipt(Client& client) noexcept {
   // What is held back is not accepted yet; everything before it is.
   std::uint64_t sequence = client.came;
-  for (const HeldBack& item : client.held_back) {
-    if (!item.message || item.how.again) continue;
-    sequence = std::min(sequence, item.how.sequence - 1);
+  for (std::size_t i = 0; i < client.held_back.size(); ++i) {
+    const Backlog::Item& item = client.held_back[i];
+    if (item.kind != Backlog::Kind::message || item.again) continue;
+    sequence = std::min(sequence, item.number - 1);
     if (client.connection.reliable) break;  // the others are later
   }
   client.receipted = sequence;
@@ -334,33 +340,32 @@ void Core::State::receipt(Client& client) noexcept {
   control(client, protocol::Receipt{sequence, client.plain_accepted, client.plain_unreached, client.copies_dropped});
 }
 
-void Core::State::on(Client& client, const protocol::Flush& flush) {
+void Core::State::on(Client& client, const protocol::Flush& flush, Bytes frame) {
   if (draining) return;
   if (!client.connection.reliable && flush.sequence > client.came) {  // the last ones were lost, or are late
     count_gap(client, flush.sequence + 1);
   }
   if (!client.held_back.empty()) {
-    const auto same = [&](const HeldBack& item) {
-      const auto* other = std::get_if<protocol::Flush>(&item.then);
-      return other != nullptr && other->token == flush.token;
-    };
-    if (std::none_of(client.held_back.begin(), client.held_back.end(), same)) hold_back(client, {nullptr, {}, flush});
+    if (!client.held_back.has(Backlog::Kind::flush, flush.token)) {
+      hold_back(client, {Backlog::Kind::flush, {}, false, flush.token, 0}, frame);
+    }
     if (!client.over) receipt(client);
     return;
   }
-  answer(client, flush);
+  answer(client, flush.token);
 }
 
-void Core::State::answer(Client& client, const protocol::Flush& flush) noexcept {
+void Core::State::answer(Client& client, std::uint32_t token) noexcept {
   receipt(client);
-  control(client, protocol::Flushed{flush.token});
+  control(client, protocol::Flushed{token});
 }
 
-void Core::State::on(Client& client, const protocol::Bye& bye) {
+void Core::State::on(Client& client, const protocol::Bye& bye, Bytes frame) {
   if (!client.connection.reliable && bye.sequence > client.came) count_gap(client, bye.sequence + 1);
   if (!client.held_back.empty()) {
-    const auto same = [](const HeldBack& item) { return std::holds_alternative<protocol::Bye>(item.then); };
-    if (std::none_of(client.held_back.begin(), client.held_back.end(), same)) hold_back(client, {nullptr, {}, bye});
+    if (!client.held_back.has(Backlog::Kind::bye, 0)) {
+      hold_back(client, {Backlog::Kind::bye, {}, false, 0, 0}, frame);
+    }
     return;
   }
   farewell(client);

@@ -85,6 +85,8 @@ void Core::State::handle(Client& client, Bytes bytes) {
       [&](const auto& one) {
         if constexpr (requires { on(client, one); }) {
           on(client, one);
+        } else if constexpr (requires { on(client, one, bytes); }) {
+          on(client, one, bytes);
         } else {
           refuse(client, Errc::corrupt, "a frame that only brokers send");
         }
@@ -304,7 +306,7 @@ void Core::State::forget(Client& client) noexcept {
   }
   std::erase(for_memory, client.id);
   granted -= client.granted;
-  held_back -= client.held_back_cost;
+  held_back -= client.held_back.cost();
   // What was published and is held back was not accepted: its publisher knows that, or is gone.
   clients.erase(client.id);
 }
@@ -382,7 +384,7 @@ void Core::set_limits(const Limits& limits, Time now) noexcept {
 Totals Core::totals() const noexcept {
   Totals totals = state_->totals;
   totals.clients = static_cast<std::uint32_t>(state_->clients.size());
-  totals.memory = state_->held;
+  totals.memory = state_->held + state_->held_back;
   for (const auto& [id, client] : state_->clients) {
     for (const auto& [number, subscription] : client->subscriptions) totals.waiting += subscription->waiting.size();
   }

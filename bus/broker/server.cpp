@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
 #include <random>
-#include <unordered_map>
 
 #include "bus/core/address.hpp"
 #include "bus/core/poller.hpp"
@@ -428,7 +428,7 @@ struct Server::State final : Output {
   Doors doors;  // changed by the thread of run(), under the mutex
   Poller::Key next_door = 0;
   Core core;
-  std::unordered_map<ClientId, std::unique_ptr<Link>> links;
+  boost::unordered_flat_map<ClientId, std::unique_ptr<Link>> links;
   std::vector<ClientId> hot, dirty, waiting, broken, hung_up;
   std::vector<std::pair<ClientId, bool>> over;
   std::vector<std::pair<Channel, Deadline>> leaving;  // no longer clients, and not all that was sent to them is out

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <deque>
 #include <list>
 #include <map>
@@ -20,9 +21,9 @@
 #include <set>
 #include <string>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
+#include "bus/broker/backlog.hpp"
 #include "bus/broker/core.hpp"
 #include "bus/broker/subject_index.hpp"
 #include "bus/protocol/frame.hpp"
@@ -145,13 +146,6 @@ struct Subscription : Route {
   [[nodiscard]] bool has_credit() const noexcept { return full == Full::drop_old || sent - taken < depth; }
 };
 
-/// A published message that cannot be accepted yet, or what has to wait behind it.
-struct HeldBack {
-  Shared message;  // none: a flush or a bye
-  protocol::Publish how;
-  std::variant<std::monostate, protocol::Flush, protocol::Bye> then;
-};
-
 struct Client {
   ClientId id = 0;
   Connection connection;
@@ -174,8 +168,7 @@ struct Client {
   std::uint64_t plain_accepted = 0, plain_unreached = 0;  // of these, those of level `accepted`: what receipts count
   std::uint64_t receipted = 0;                            // sequence in the last receipt
   std::uint64_t accepted_unreceipted = 0, bytes_unreceipted = 0;
-  std::deque<HeldBack> held_back;
-  std::uint64_t held_back_bytes = 0, held_back_cost = 0;
+  Backlog held_back;                       // messages that cannot be accepted yet, and what came behind them
   std::uint64_t granted = 0;               // what that may cost: in State::granted
   bool waits_for_memory = false;           // it is in State::for_memory
   std::set<std::uint64_t> held_delivered;  // sequences in it, of level `delivered`: they may be sent again meanwhile
@@ -229,9 +222,9 @@ struct Core::State {
   Time now{};  // of the present call
 
   std::uint64_t held = 0;       // what all Stored cost
-  std::uint64_t held_back = 0;  // of that, what publishers' windows bound
+  std::uint64_t held_back = 0;  // what all that is held back costs: publishers' windows bound it
   std::uint64_t granted = 0;    // what these windows may cost
-  std::unordered_map<ClientId, std::unique_ptr<Client>> clients;
+  boost::unordered_flat_map<ClientId, std::unique_ptr<Client>> clients;
   ClientId last_client = 0;
   std::uint32_t strangers = 0;
   SubjectIndex index;  // gone before the subscriptions in it
@@ -281,13 +274,13 @@ struct Core::State {
 
   // accept.cpp: publishing
   void on(Client&, const protocol::Publish&, Bytes frame);
-  void on(Client&, const protocol::Flush&);
-  void on(Client&, const protocol::Bye&);
+  void on(Client&, const protocol::Flush&, Bytes frame);
+  void on(Client&, const protocol::Bye&, Bytes frame);
   [[nodiscard]] bool count_arrival(Client&, const protocol::Publish&);
   void count_gap(Client&, std::uint64_t sequence);
-  void hold_back(Client&, HeldBack);
+  void hold_back(Client&, Backlog::Item, Bytes frame);
   [[nodiscard]] bool is_known(Client&, const protocol::Publish&);
-  [[nodiscard]] bool accept(Client&, Handout&, const protocol::Publish&);
+  [[nodiscard]] bool accept(Client&, const protocol::Publish&, Bytes frame);
   void retry_later(Client&) noexcept;
   void retry_held_back(Client&);
   void find_targets(std::string_view subject);
@@ -296,7 +289,7 @@ struct Core::State {
   void forget_oldest(History::iterator) noexcept;
   /// Whether a copy may be made that nothing else bounds.
   [[nodiscard]] bool has_memory() const noexcept {
-    return held - held_back + std::min(granted, limits.memory / 8 * 3) < limits.memory;
+    return held + std::min(granted, limits.memory / 8 * 3) < limits.memory;
   }
   void wait_for_memory(Client&) noexcept;
   [[nodiscard]] bool memory_is_for_next() noexcept;
@@ -305,7 +298,7 @@ struct Core::State {
   [[nodiscard]] protocol::Welcome welcome(const Client&) const noexcept;
   void receipt(Client&) noexcept;
   void receipt_if_due(Client&) noexcept;
-  void answer(Client&, const protocol::Flush&) noexcept;
+  void answer(Client&, std::uint32_t token) noexcept;
   void farewell(Client&) noexcept;
   void after_gathering() noexcept;
 

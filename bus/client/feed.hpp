@@ -1,11 +1,12 @@
 // bus/client/feed.hpp: what came for one subscription and was not received yet. Internal to bus/client.
 //
-// The node's thread puts in; one thread of the program takes out. Locks: the node's before a feed's.
+// Who drives the node puts in; one thread of the program takes out, all at once where it may: what it has taken out it
+// hands on without a lock. Locks: the node's before a feed's.
 #pragma once
 
 #include <atomic>
+#include <boost/circular_buffer.hpp>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,7 +27,8 @@ struct Feed : std::enable_shared_from_this<Feed> {
 
   mutable std::mutex mutex;
   std::condition_variable changed;  // with the node's mutex
-  std::deque<Delivery> waiting;
+  boost::circular_buffer<Delivery> waiting;
+  boost::circular_buffer<Delivery> mine;  // older; of the receiving thread
   bool in_force = false;
   bool over = false;
   Errc why = Errc::closed;
@@ -36,16 +38,18 @@ struct Feed : std::enable_shared_from_this<Feed> {
   std::atomic<std::size_t> count{0};  // of `waiting`, for a look without the lock
   std::uint64_t told = 0;             // index that the session was told of; receiver's thread
 
-  /// From the node's thread. Gives back what had to go to make room, if the rule is drop_old.
+  /// Gives back what had to go to make room, if the rule is drop_old.
   [[nodiscard]] std::optional<Delivery> put(Delivery);
   /// Whether a look is worth it: something waits, or it is over.
   [[nodiscard]] bool has_news() const {
-    if (count.load(std::memory_order_acquire) > 0) return true;
+    if (!mine.empty() || count.load(std::memory_order_acquire) > 0) return true;
     const std::lock_guard lock(mutex);
     return over;
   }
-  /// The oldest, if there is one.
-  [[nodiscard]] std::optional<Delivery> take();
+  /// The oldest. Errors: would_block, or why it is over.
+  [[nodiscard]] Result<Delivery> take();
+  /// Readable while something waits or it is over.
+  [[nodiscard]] int readable_fd();
   void end(Errc why, std::string text);
   /// Lets go of what waits, unacknowledged. Gives its count.
   std::size_t clear() noexcept;

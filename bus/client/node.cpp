@@ -16,8 +16,6 @@ using client::NodeState;
 
 // ---- Delivery ----
 
-Delivery::Delivery(Delivery&& other) noexcept = default;
-
 Delivery& Delivery::operator=(Delivery&& other) noexcept {
   if (this == &other) return *this;
   acknowledge();
@@ -35,10 +33,7 @@ Delivery& Delivery::operator=(Delivery&& other) noexcept {
   return *this;
 }
 
-Delivery::~Delivery() { acknowledge(); }
-
-void Delivery::acknowledge() noexcept {
-  if (!feed_) return;
+void Delivery::acknowledge_there() noexcept {
   const auto feed = std::move(feed_);
   feed_.reset();
   if (!wanted_) return;
@@ -78,12 +73,7 @@ Result<Delivery> Subscription::try_receive() {
 int Subscription::readable_fd() {
   if (!feed_) throw Error(Errc::closed, "readable_fd: the subscription is closed");
   if (const auto node = feed_->node.lock()) node->leave_driving_to_the_thread();
-  const std::lock_guard lock(feed_->mutex);
-  if (!feed_->readable) {
-    feed_->readable = os::make_event();
-    if (!feed_->waiting.empty() || feed_->over) os::signal_event(feed_->readable.get());
-  }
-  return feed_->readable.get();
+  return feed_->readable_fd();
 }
 
 std::string_view Subscription::pattern() const noexcept { return feed_ ? std::string_view(feed_->pattern) : ""; }

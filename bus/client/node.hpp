@@ -51,11 +51,11 @@ struct Feed;
 /// keep it until it is handled, and reject() it if it was not.
 class Delivery {
  public:
-  Delivery(Delivery&&) noexcept;
+  Delivery(Delivery&&) noexcept = default;
   Delivery& operator=(Delivery&&) noexcept;
   Delivery(const Delivery&) = delete;
   Delivery& operator=(const Delivery&) = delete;
-  ~Delivery();
+  ~Delivery() { acknowledge(); }
 
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return payload_; }
   [[nodiscard]] std::size_t size() const noexcept { return payload_.size(); }
@@ -71,7 +71,9 @@ class Delivery {
   [[nodiscard]] bool kept() const noexcept { return kept_; }    // from the history
 
   /// It is handled: its publisher need not keep it any longer. The destructor does it, too.
-  void acknowledge() noexcept;
+  void acknowledge() noexcept {
+    if (feed_) acknowledge_there();
+  }
   /// It was not handled: leaves it unacknowledged. It comes again, to another member of the group, when this
   /// subscription ends.
   void reject() noexcept { wanted_ = false; }
@@ -80,6 +82,7 @@ class Delivery {
   friend struct client::NodeState;
   friend class Subscription;
   Delivery() = default;
+  void acknowledge_there() noexcept;
   std::unique_ptr<std::byte[]> memory_;
   std::span<const std::byte> payload_, headers_;
   std::string_view subject_, reply_;

@@ -303,6 +303,7 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
 
 /// What the channel has, so many at most. False: nothing.
 bool NodeState::read_frames() {
+  const Time now = time();
   for (std::size_t i = 0; i < kReadsInARow; ++i) {
     const Result<Message> frame = channel.try_receive();
     if (!frame) {
@@ -312,7 +313,7 @@ bool NodeState::read_frames() {
       lost = true;
       return true;
     }
-    session.received(frame->bytes(), Clock::now());
+    session.received(frame->bytes(), now);
     if (hang_up_asked) return true;
   }
   return true;
@@ -356,17 +357,17 @@ bool NodeState::send(Bytes head, Bytes tail) noexcept {
 }
 
 void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
-  std::shared_ptr<Feed> feed;
+  Feed* feed = nullptr;
   if (replies && number == replies->number) {  // an answer to one of our questions: its last token says which
-    session.taken(number, frame.index, false, Clock::now());
+    session.taken(number, frame.index, false, time());
     const std::string_view last = frame.subject.substr(frame.subject.rfind('.') + 1);
     std::uint64_t question = 0;
     std::from_chars(last.data(), last.data() + last.size(), question);
-    if (const auto found = questions.find(question); found != questions.end()) feed = found->second;
+    if (const auto found = questions.find(question); found != questions.end()) feed = found->second.get();
   } else if (const auto found = feeds.find(number); found != feeds.end()) {
-    feed = found->second;
+    feed = found->second.get();
   }
-  if (!feed) return;
+  if (feed == nullptr) return;
   Delivery delivery;
   const std::size_t size = frame.subject.size() + frame.reply.size() + frame.headers.size() + frame.payload.size();
   delivery.memory_ = std::make_unique_for_overwrite<std::byte[]>(std::max<std::size_t>(size, 1));
@@ -390,12 +391,12 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   delivery.kept_ = frame.kept;
   if (frame.acknowledge) {
     delivery.wanted_ = true;
-    delivery.feed_ = feed;
+    delivery.feed_ = feed->shared_from_this();
   }
   std::optional<Delivery> oldest = feed->put(std::move(delivery));
   if (oldest) {
     oldest->reject();
-    session.taken(number, oldest->index_, true, Clock::now());
+    session.taken(number, oldest->index_, true, time());
   }
 }
 
@@ -460,12 +461,12 @@ std::shared_ptr<Feed> NodeState::subscribe(std::string_view pattern, const Subsc
   auto feed = std::make_shared<Feed>(weak_from_this(), std::string(pattern), options);
   std::unique_lock lock(mutex);
   if (closed_for_good || stopping) throw Error(Errc::closed, "subscribe " + feed->pattern + ": the node is closed");
-  feed->number = session.subscribe(pattern, options, Clock::now());
+  feed->number = session.subscribe(pattern, options, time());
   feeds.emplace(feed->number, feed);
   if (wait(lock, deadline, [&] { return feed->in_force || feed->over || is_over(); }) && feed->in_force) return feed;
   const bool ended = feed->over;
   feeds.erase(feed->number);
-  session.unsubscribe(feed->number, Clock::now());
+  session.unsubscribe(feed->number, time());
   if (ended) throw Error(feed->why, "subscribe " + feed->pattern + ": " + feed->text);
   throw Error(Errc::timed_out,
               "subscribe " + feed->pattern + " on " + bus + ": the broker has not confirmed it in time");
@@ -477,7 +478,7 @@ void NodeState::unsubscribe(Feed& feed) noexcept {
     const std::lock_guard lock(mutex);
     if (feeds.erase(feed.number) == 0) return;
     books = session.books(feed.number);
-    session.unsubscribe(feed.number, Clock::now());
+    session.unsubscribe(feed.number, time());
   }
   const std::size_t left = feed.clear();
   books.received -= left;
@@ -497,7 +498,7 @@ void NodeState::count_taken(Feed& feed, std::uint64_t index) noexcept {
   if (index - feed.told < enough && index > feed.told) return;
   feed.told = index;
   const std::lock_guard lock(mutex);
-  session.taken(feed.number, index, false, Clock::now());
+  session.taken(feed.number, index, false, time());
   look_at_clock();
 }
 
@@ -514,15 +515,9 @@ Result<Delivery> NodeState::try_receive(Feed& feed) {
 }
 
 Result<Delivery> NodeState::take(Feed& feed) {
-  if (feed.count.load(std::memory_order_acquire) > 0) {
-    if (std::optional<Delivery> first = feed.take()) {
-      count_taken(feed, first->index_);
-      return std::move(*first);
-    }
-  }
-  const std::lock_guard lock(feed.mutex);
-  if (feed.waiting.empty() && feed.over) return feed.why;
-  return Errc::would_block;
+  Result<Delivery> first = feed.take();
+  if (first) count_taken(feed, first->index_);
+  return first;
 }
 
 Result<Delivery> NodeState::receive(Feed& feed, Deadline deadline) {
@@ -538,7 +533,7 @@ Result<Delivery> NodeState::receive(Feed& feed, Deadline deadline) {
 
 void NodeState::acknowledge(const Feed& feed, MessageId id) noexcept {
   const std::lock_guard lock(mutex);
-  session.acknowledge(feed.number, id, Clock::now());
+  session.acknowledge(feed.number, id, time());
   look_at_clock();
 }
 
@@ -547,7 +542,7 @@ Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<con
   std::unique_lock lock(mutex);
   for (;;) {
     if (is_over()) return Errc::closed;
-    const Result<std::uint64_t> sequence = session.publish(subject, payload, options, Clock::now());
+    const Result<std::uint64_t> sequence = session.publish(subject, payload, options, time());
     if (sequence) {
       if (options.tell) outcomes.emplace(*sequence, std::nullopt);
       look_at_clock();

@@ -54,6 +54,8 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   [[nodiscard]] Result<Delivery> receive(Feed&, Deadline);
   [[nodiscard]] Result<Delivery> try_receive(Feed&);
   [[nodiscard]] Result<Delivery> take(Feed&);
+  /// For the session, which asks for the time on lossy links alone.
+  [[nodiscard]] Time time() const noexcept { return session.is_reliable() ? Time{} : Clock::now(); }
   void acknowledge(const Feed&, MessageId) noexcept;
   [[nodiscard]] Result<std::uint64_t> publish(std::string_view subject, std::span<const std::byte> payload,
                                               const client::PublishOptions&, Deadline);

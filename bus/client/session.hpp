@@ -113,6 +113,8 @@ class Session {
   void received(Bytes frame, Time now);
   void room(Time now);
   void disconnected() noexcept;
+  /// On the present connection; where nothing is lost no call looks at its `now`.
+  [[nodiscard]] bool is_reliable() const noexcept { return reliable_; }
   [[nodiscard]] bool is_up() const noexcept { return state_ == State::up; }
   [[nodiscard]] std::optional<Time> next_tick() const noexcept { return next_; }
   void tick(Time now);
