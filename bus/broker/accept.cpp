@@ -65,7 +65,6 @@ bool Core::State::count_arrival(Client& client, const Publish& publish) {
 }
 
 void Core::State::on(Client& client, const Publish& publish, Bytes frame) {
-  if (draining) return;  // its publisher learns from the farewell that it was not accepted
   if (publish.subject.size() + publish.reply.size() + publish.headers.size() + publish.payload.size() >
       client.max_payload) {
     refuse(client, Errc::message_too_large, "a message is larger than this broker's max_payload");
@@ -129,6 +128,9 @@ void Core::State::retry_held_back(Client& client) {
         break;
       case Backlog::Kind::flush:
         answer(client, static_cast<std::uint32_t>(item.number));
+        break;
+      case Backlog::Kind::silence:
+        silence(client);
         break;
       case Backlog::Kind::bye:
         farewell(client);
@@ -202,7 +204,8 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
   Handout handout(parcel, held);
   const bool delivered = parcel.level == Level::delivered;
   if (delivered && is_known(client, publish)) return true;  // sent again; or two nodes use one publisher's number
-  if (delivered && now < gathering_until) {
+  // Who has lost a broker comes before those for whom his messages are, or after them.
+  if ((delivered || client.again) && now < gathering_until) {
     gathering = true;
     due(gathering_until);
     return false;
@@ -341,7 +344,6 @@ void Core::State::receipt(Client& client) noexcept {
 }
 
 void Core::State::on(Client& client, const protocol::Flush& flush, Bytes frame) {
-  if (draining) return;
   if (!client.connection.reliable && flush.sequence > client.came) {  // the last ones were lost, or are late
     count_gap(client, flush.sequence + 1);
   }
@@ -363,12 +365,16 @@ void Core::State::answer(Client& client, std::uint32_t token) noexcept {
 void Core::State::on(Client& client, const protocol::Bye& bye, Bytes frame) {
   if (!client.connection.reliable && bye.sequence > client.came) count_gap(client, bye.sequence + 1);
   if (!client.held_back.empty()) {
-    if (!client.held_back.has(Backlog::Kind::bye, 0)) {
-      hold_back(client, {Backlog::Kind::bye, {}, false, 0, 0}, frame);
-    }
+    const auto kind = bye.stays ? Backlog::Kind::silence : Backlog::Kind::bye;
+    if (!client.held_back.has(kind, 0)) hold_back(client, {kind, {}, false, 0, 0}, frame);
     return;
   }
-  farewell(client);
+  bye.stays ? silence(client) : farewell(client);
+}
+
+void Core::State::silence(Client& client) noexcept {
+  receipt(client);
+  client.silent = true;
 }
 
 void Core::State::farewell(Client& client) noexcept {

@@ -18,7 +18,7 @@ namespace bus::broker {
 
 class Backlog {
  public:
-  enum class Kind : std::uint8_t { message, flush, bye };
+  enum class Kind : std::uint8_t { message, flush, bye, silence };
   struct Item {
     Kind kind = Kind::message;
     protocol::Level level{};   // of a message

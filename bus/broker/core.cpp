@@ -106,6 +106,7 @@ void Core::State::on(Client& client, const protocol::Hello& hello) {
     client.greeted = true;
     --strangers;
     client.instance = hello.instance;
+    client.again = hello.again;
     client.publisher = hello.publisher;
     client.came = client.receipted = hello.sequence;
     set_window(client, limits.memory / 8 / limits.clients);
@@ -341,14 +342,21 @@ void Core::tick(Time now) noexcept {
 }
 
 void Core::drain(Time now) noexcept {
-  state_->now = now;
-  state_->draining = true;
+  State& state = *state_;
+  state.now = now;
+  state.draining = true;
+  for (auto& [id, client] : state.clients) {
+    if (client->over || client->leaving || !client->greeted || !client->connection.reliable) continue;
+    state.control(*client, protocol::Farewell{client->accepted, client->delivered, true});
+  }
+  state.sweep();
 }
 
 bool Core::drained() const noexcept {
   const auto idle = [](const auto& entry) {
     const Client& client = *entry.second;
     if (!client.control.empty() || !client.held_back.empty()) return false;
+    if (client.greeted && client.connection.reliable && !client.silent && !client.leaving) return false;
     return std::all_of(client.subscriptions.begin(), client.subscriptions.end(), [](const auto& one) {
       return one.second->waiting.empty() && one.second->unacknowledged.empty();
     });

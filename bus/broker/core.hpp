@@ -103,7 +103,8 @@ class Core {
   [[nodiscard]] std::optional<Time> next_tick() const noexcept;
   void tick(Time now) noexcept;
 
-  /// The broker is about to stop: takes no new clients and no new messages, goes on delivering. drained() says when
+  /// The broker is about to stop: takes no new clients and asks those that it has to publish no more; goes on
+  /// accepting what they sent before they heard of that, and delivering. drained() says when all have answered and
   /// everything that can be delivered was.
   void drain(Time now) noexcept;
   [[nodiscard]] bool drained() const noexcept;

@@ -154,6 +154,8 @@ struct Client {
   std::uint64_t publisher = 0;
   bool greeted = false;
   bool leaving = false;   // said bye
+  bool silent = false;    // publishes no more: it knows that this broker is about to stop
+  bool again = false;     // has lost a broker before this one
   bool over = false;      // to be removed
   bool to_retry = false;  // it is in State::retry
   bool died = false;
@@ -299,6 +301,7 @@ struct Core::State {
   void receipt(Client&) noexcept;
   void receipt_if_due(Client&) noexcept;
   void answer(Client&, std::uint32_t token) noexcept;
+  void silence(Client&) noexcept;
   void farewell(Client&) noexcept;
   void after_gathering() noexcept;
 

@@ -9,21 +9,23 @@ namespace {
 constexpr std::size_t kFirstCapacity = 16;
 }
 
-std::optional<Delivery> Feed::put(Delivery delivery) {
-  std::optional<Delivery> oldest;
+std::optional<Delivery> Feed::make_room() {
+  const std::lock_guard lock(mutex);
+  if (waiting.size() < options.depth) return {};
+  std::optional<Delivery> oldest(std::move(waiting.front()));
+  waiting.pop_front();
+  return oldest;
+}
+
+void Feed::put(Delivery&& delivery) {
   {
     const std::lock_guard lock(mutex);
-    if (options.full == Full::drop_old && waiting.size() >= options.depth) {
-      oldest = std::move(waiting.front());
-      waiting.pop_front();
-    }
     if (waiting.full()) waiting.set_capacity(std::max(kFirstCapacity, 2 * waiting.capacity()));
     waiting.push_back(std::move(delivery));
     count.store(waiting.size(), std::memory_order_release);
     if (readable && waiting.size() == 1) os::signal_event(readable.get());
   }
   changed.notify_one();
-  return oldest;
 }
 
 Result<Delivery> Feed::take() {

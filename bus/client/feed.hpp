@@ -38,8 +38,9 @@ struct Feed : std::enable_shared_from_this<Feed> {
   std::atomic<std::size_t> count{0};  // of `waiting`, for a look without the lock
   std::uint64_t told = 0;             // index that the session was told of; receiver's thread
 
-  /// Gives back what had to go to make room, if the rule is drop_old.
-  [[nodiscard]] std::optional<Delivery> put(Delivery);
+  /// Drops the oldest if as many wait as may, and gives it back. put() follows.
+  [[nodiscard]] std::optional<Delivery> make_room();
+  void put(Delivery&&);
   /// Whether a look is worth it: something waits, or it is over.
   [[nodiscard]] bool has_news() const {
     if (!mine.empty() || count.load(std::memory_order_acquire) > 0) return true;

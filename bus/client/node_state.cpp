@@ -393,7 +393,9 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
     delivery.wanted_ = true;
     delivery.feed_ = feed->shared_from_this();
   }
-  std::optional<Delivery> oldest = feed->put(std::move(delivery));
+  std::optional<Delivery> oldest;
+  if (feed->options.full == Full::drop_old) oldest = feed->make_room();
+  feed->put(std::move(delivery));
   if (oldest) {
     oldest->reject();
     session.taken(number, oldest->index_, true, time());
@@ -546,9 +548,9 @@ Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<con
     if (sequence) {
       if (options.tell) outcomes.emplace(*sequence, std::nullopt);
       look_at_clock();
-      return sequence;
+      return *sequence;
     }
-    if (sequence.error() != Errc::would_block) return sequence;
+    if (sequence.error() != Errc::would_block) return sequence.error();
     const auto may_try = [this] { return (room_wanted == 0 && !armed && session.may_publish()) || is_over(); };
     if (!wait(lock, deadline, may_try)) return Errc::timed_out;
   }

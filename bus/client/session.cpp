@@ -26,13 +26,18 @@ Session::Session(Identity identity, SessionEvents& events) : identity_(std::move
 
 // ---- the connection ----
 
+void Session::greet() {
+  put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name, was_up_});
+}
+
 void Session::connected(bool reliable, Time now) {
   now_ = now;
   reliable_ = reliable;
   state_ = State::greeting;
   waiting_.clear();
+  moving_ = false;
   if (!leaving_) farewell_ = false;  // of the broker before this one
-  put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name});
+  greet();
   if (!reliable_) due(now + kAgain);
 }
 
@@ -92,6 +97,7 @@ void Session::on(const protocol::Welcome& welcome) {
   }
   if (state_ != State::greeting) return;
   state_ = State::up;
+  was_up_ = true;
   limits_ = welcome;
   limits_.name = {};
   for (auto& [number, subscription] : subscriptions_) send_subscribe(number, subscription);
@@ -182,7 +188,7 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
                                        Time now) {
   now_ = now;
   if (leaving_) return Errc::closed;
-  if (state_ != State::up || !waiting_.empty()) return Errc::would_block;
+  if (state_ != State::up || moving_ || !waiting_.empty()) return Errc::would_block;
   if (subject.size() + options.reply.size() + options.headers.size() + payload.size() > limits_.max_payload) {
     return Errc::message_too_large;
   }
@@ -561,14 +567,22 @@ void Session::bye(Time now) {
     farewell_ = true;
     return;
   }
-  for (auto& [number, subscription] : subscriptions_) {
-    if (subscription.taken != subscription.told) send_taken(number, subscription);
-  }
-  put(protocol::Bye{sequence_});
+  say_bye(false);
   if (!reliable_) due(now + kAgain);
 }
 
-void Session::on(const protocol::Farewell&) {
+void Session::say_bye(bool stays) {
+  for (auto& [number, subscription] : subscriptions_) {
+    if (subscription.taken != subscription.told) send_taken(number, subscription);
+  }
+  put(protocol::Bye{sequence_, stays});
+}
+
+void Session::on(const protocol::Farewell& farewell) {
+  if (farewell.stays) {  // what is published from now on is for the next broker
+    if (!leaving_ && !std::exchange(moving_, true)) say_bye(true);
+    return;
+  }
   if (leaving_) farewell_ = true;
   if (!leaving_) events_.hang_up(Errc::closed, "the broker stops", false);
 }
@@ -581,7 +595,7 @@ void Session::tick(Time now) {
   next_.reset();
   if (reliable_ || state_ == State::down) return;
   if (state_ == State::greeting) {
-    put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name});
+    greet();
     due(now + kAgain);
     return;
   }

@@ -145,7 +145,7 @@ class Session {
 
   /// Whether publish() would look at the message at all: there is a broker, and room in the window.
   [[nodiscard]] bool may_publish() const noexcept {
-    return leaving_ || (state_ == State::up && waiting_.empty() && !window_is_full());
+    return leaving_ || (state_ == State::up && !moving_ && waiting_.empty() && !window_is_full());
   }
 
   /// The last words. Nothing is published after this; the broker's farewell shows as said_farewell().
@@ -197,6 +197,8 @@ class Session {
     bool forgotten = false;  // asks the broker to forget it, too: lossy links, until that is answered
   };
 
+  void greet();
+  void say_bye(bool stays);
   void put(const protocol::Frame&);
   void put(std::vector<std::byte> frame);
   /// Sent on this connection, and no receipt yet.
@@ -259,6 +261,8 @@ class Session {
   std::map<std::uint32_t, Question> questions_;
   std::map<std::uint32_t, int> unsubscribed_;  // lossy links: how often to say it again
   bool leaving_ = false, farewell_ = false;
+  bool was_up_ = false;  // on any connection
+  bool moving_ = false;  // the broker is about to stop: nothing is published there any more
   NodeBooks books_;
 };
 

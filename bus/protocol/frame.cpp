@@ -49,6 +49,7 @@ constexpr std::uint8_t kDelivered = 0x08;  // the level of a Publish, `acknowled
 constexpr std::uint8_t kTell = 0x10;       // Publish
 constexpr std::uint8_t kKept = 0x20;       // Deliver
 constexpr std::uint8_t kDropped = 0x40;
+constexpr std::uint8_t kStays = 0x80;  // Bye, Farewell
 constexpr std::uint8_t kPublishFlags = kReply | kHeaders | kAgain | kDelivered | kTell;
 constexpr std::uint8_t kDeliverFlags = kReply | kHeaders | kAgain | kDelivered | kKept;
 
@@ -270,6 +271,7 @@ void read(Fields& from, Hello& frame) noexcept {
   frame.publisher = from.u64();
   frame.sequence = from.u64();
   frame.name = from.first_text(kMaxText);
+  frame.again = from.flag(kAgain);
 }
 
 void read(Fields& from, Subscribe& frame) noexcept {
@@ -316,7 +318,10 @@ void read(Fields& from, Query& frame) noexcept {
   frame.what = from.first_text(kMaxText);
 }
 
-void read(Fields& from, Bye& frame) noexcept { frame.sequence = from.u64(); }
+void read(Fields& from, Bye& frame) noexcept {
+  frame.stays = from.flag(kStays);
+  frame.sequence = from.u64();
+}
 
 void read(Fields& from, Welcome& frame) noexcept {
   from.require(from.id() == kMagic);
@@ -378,6 +383,7 @@ void read(Fields& from, Answer& frame) noexcept {
 }
 
 void read(Fields& from, Farewell& frame) noexcept {
+  frame.stays = from.flag(kStays);
   frame.accepted = from.u64();
   frame.delivered = from.u64();
 }
@@ -439,7 +445,7 @@ class Writer {
 };
 
 void write(const Hello& frame, Writer& to) {
-  to.head(Type::hello, kMagic, frame.name.size())
+  to.head(Type::hello, kMagic, frame.name.size(), flag(frame.again, kAgain))
       .u16(frame.version)
       .instance(frame.instance)
       .u64(frame.publisher)
@@ -483,7 +489,7 @@ void write(const Watch& frame, Writer& to) {
 
 void write(const Query& frame, Writer& to) { to.head(Type::query, frame.token, frame.what.size()).text(frame.what); }
 
-void write(const Bye& frame, Writer& to) { to.head(Type::bye, 0).u64(frame.sequence); }
+void write(const Bye& frame, Writer& to) { to.head(Type::bye, 0, 0, flag(frame.stays, kStays)).u64(frame.sequence); }
 
 void write(const Welcome& frame, Writer& to) {
   to.head(Type::welcome, kMagic, frame.name.size()).u16(frame.version).instance(frame.instance);
@@ -518,7 +524,9 @@ void write(const Watched& frame, Writer& to) { to.head(Type::watched, frame.toke
 
 void write(const Answer& frame, Writer& to) { to.head(Type::answer, frame.token).bytes(frame.payload); }
 
-void write(const Farewell& frame, Writer& to) { to.head(Type::farewell, 0).u64(frame.accepted).u64(frame.delivered); }
+void write(const Farewell& frame, Writer& to) {
+  to.head(Type::farewell, 0, 0, flag(frame.stays, kStays)).u64(frame.accepted).u64(frame.delivered);
+}
 
 void write_head(std::byte* to, Type type, std::uint8_t flags, std::size_t subject_size, std::uint32_t id) noexcept {
   assert(subject_size <= kMaxSubject);

@@ -58,6 +58,7 @@ struct Hello {
   std::uint64_t publisher = 0;  // random; with a sequence it names a message for ever
   std::uint64_t sequence = 0;   // of the last message that it has published so far
   std::string_view name{};      // for people
+  bool again = false;           // it has lost a broker: those who subscribed there may be on their way here, too
 };
 
 struct Subscribe {
@@ -127,6 +128,7 @@ struct Query {
 /// The node leaves in good order. All its publishing is before this.
 struct Bye {
   std::uint64_t sequence = 0;  // of the last message published
+  bool stays = false;          // in answer to a Farewell that is not the last word: it goes on taking what comes
 };
 
 // ---- broker to node ----
@@ -208,10 +210,11 @@ struct Answer {
   Bytes payload{};  // JSON
 };
 
-/// The broker's last word: to a Bye, or of its own accord before it stops.
+/// The broker's last word: to a Bye, or of its own accord when it stops.
 struct Farewell {
   std::uint64_t accepted = 0;   // messages of this node
   std::uint64_t delivered = 0;  // messages sent to this node
+  bool stays = false;           // not the last word: it is about to stop, and waits for a Bye; more may come until then
 };
 
 using Frame = std::variant<Hello, Subscribe, Unsubscribe, Publish, Taken, Acknowledge, Flush, Watch, Query, Bye,  //

@@ -79,11 +79,14 @@ struct Measuring {
     return words;
   }
 
-  /// Stops these while `working` is in the midst of its work. The length of the pause is what the tests are about.
-  void pause(const std::vector<pid_t>& pids, pid_t working, std::chrono::nanoseconds length) {
+  /// Stops these when `working` has worked for so long: what it does before its first sample takes a part of that. The
+  /// length of the pause is what the tests are about.
+  void pause(const std::vector<pid_t>& pids, pid_t working, std::chrono::nanoseconds worked,
+             std::chrono::nanoseconds length) {
     process.wait_for_error("all roles start");
     const long before = ticks_of(working);
-    REQUIRE(eventually([&] { return ticks_of(working) >= before + 3; }));
+    const auto ticks = worked / (1s / ::sysconf(_SC_CLK_TCK));
+    REQUIRE(eventually([&] { return ticks_of(working) >= before + ticks; }));
     for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGSTOP) == 0);
     for (const pid_t pid : pids) {
       REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(pid)) == 'T'; }));
@@ -101,7 +104,7 @@ struct Measuring {
 /// Runs a measurement and stops its far end for 0.5 s.
 Json with_a_stopped_receiver(std::vector<std::string> words) {
   Measuring measuring(std::move(words));
-  measuring.pause({measuring.roles.front()}, measuring.roles.front(), 500ms);
+  measuring.pause({measuring.roles.front()}, measuring.roles.front(), 30ms, 500ms);
   return measuring.result();
 }
 
@@ -110,7 +113,7 @@ std::string cause_of_a_pause(bool of_everything) {
   Measuring measuring({"latency", "shm://", "-w", "spin", "-d", "3s", "--warmup", "0", "-r", "1"});
   std::vector<pid_t> stopped{measuring.roles.back()};
   if (of_everything) stopped.insert(stopped.end(), {measuring.roles.front(), measuring.process.pid()});
-  measuring.pause(stopped, measuring.roles.back(), 100ms);
+  measuring.pause(stopped, measuring.roles.back(), 300ms, 100ms);  // it spins: of three seconds
   const Json result = measuring.result();
   const Json& worst = result.at("rows")[0].at("repetitions")[0].at("worst")[0];
   CAPTURE(worst.dump());
@@ -138,7 +141,7 @@ TEST_CASE("latency and throughput are measured on each transport, and nothing is
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);
   const Json latency =
-      result_of({"latency", scheme + "://", "-d", "30ms", "--warmup", "5ms", "-r", "2", "--sizes", "64,64KiB"});
+      result_of({"latency", scheme + "://", "-d", "100ms", "--warmup", "5ms", "-r", "2", "--sizes", "64,64KiB"});
   REQUIRE(latency.at("valid") == true);
   REQUIRE(latency.at("rows").size() == 2);
   for (const Json& row : latency.at("rows")) {

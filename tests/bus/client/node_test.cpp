@@ -117,6 +117,44 @@ TEST_CASE("when the node that hosts the broker leaves, another takes over and al
   REQUIRE(text(subscription.receive(soon())) == "after");
 }
 
+TEST_CASE("nothing is lost when those who host the broker leave one after the other in good order", "[bus]") {
+  const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix");
+  CAPTURE(scheme);
+  const std::string address = fresh_address(scheme);
+  auto host = std::make_unique<Node>(Node::join(address));
+  Node subscriber = Node::join(address), publisher = Node::join(address);
+  Subscription subscription = subscriber.subscribe("a.>");
+  std::atomic<std::uint64_t> published{0};
+  std::atomic<bool> enough{false};
+  std::jthread publishing([&] {
+    while (!enough && !publisher.publish("a.b", bytes_of(std::to_string(published)), {}, soon())) ++published;
+  });
+  std::atomic<std::uint64_t> received{0};
+  std::jthread receiving([&] {
+    while (Result<Delivery> message = subscription.receive(soon())) {
+      if (text(message) != std::to_string(received)) return;  // one is missing
+      ++received;
+    }
+  });
+  for (int i = 0; i < 3; ++i) {
+    const std::uint64_t so_far = received;
+    REQUIRE(eventually([&] { return received > so_far + 100; }));
+    auto next = std::make_unique<Node>(Node::join(address));
+    host.reset();  // whoever is first takes its place
+    REQUIRE(eventually([&] { return next->hosts_broker() || subscriber.hosts_broker() || publisher.hosts_broker(); }));
+    if (!next->hosts_broker()) break;  // it will not go
+    host = std::move(next);
+  }
+  enough = true;
+  publishing.join();
+  REQUIRE(eventually([&] { return received == published; }));
+  REQUIRE_FALSE(publisher.flush(soon()));
+  subscription.close();
+  CHECK(publisher.books().accepted == published);
+  CHECK(publisher.books().unknown_after_crash == 0);
+  CHECK(subscriber.books().missing == 0);
+}
+
 TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {
   const Broker broker({fresh_address("shm")});
   Node node = Node::join(broker.address());

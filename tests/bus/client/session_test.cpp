@@ -312,6 +312,43 @@ TEST_CASE("a bye without a broker is said to the next one", "[client]") {
   CHECK(bench.session.said_farewell());
 }
 
+TEST_CASE("a node publishes no more where the broker is about to stop, and goes on with the next", "[client]") {
+  Bench bench;
+  bench.welcome();
+  CHECK_FALSE(bench.said<Hello>().back().again);
+  REQUIRE(bench.session.publish("a", {}, {}, bench.now));
+  bench.say(Farewell{0, 0, true});
+  REQUIRE(bench.said<Bye>().size() == 1);
+  CHECK(bench.said<Bye>()[0].stays);
+  CHECK(bench.said<Bye>()[0].sequence == 1);
+  CHECK(bench.session.publish("a", {}, {}, bench.now).error() == Errc::would_block);
+  CHECK_FALSE(bench.session.may_publish());
+  CHECK_FALSE(bench.hung_up);
+  bench.say(Farewell{0, 0, true});  // said twice, answered once
+  CHECK(bench.said<Bye>().size() == 1);
+  bench.say(Receipt{1, 1, 0, 0});
+  bench.say(Farewell{1, 0, false});
+  CHECK(bench.hung_up == Errc::closed);
+  bench.session.disconnected();
+  CHECK(bench.session.books().unknown_after_crash == 0);
+  bench.welcome();
+  CHECK(bench.said<Hello>().back().again);
+  CHECK(bench.session.publish("a", {}, {}, bench.now));
+}
+
+TEST_CASE("a node that leaves a broker that is about to stop is answered as any", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const bool knows = GENERATE(false, true);
+  if (knows) bench.say(Farewell{0, 0, true});
+  bench.session.bye(bench.now);
+  if (!knows) bench.say(Farewell{0, 0, true});
+  CHECK_FALSE(bench.said<Bye>().back().stays);
+  CHECK_FALSE(bench.session.said_farewell());
+  bench.say(Farewell{0, 0, false});
+  CHECK(bench.session.said_farewell());
+}
+
 TEST_CASE("the farewell of a broker that stops is not the answer to a later bye", "[client]") {
   Bench bench;
   bench.welcome();

@@ -59,8 +59,8 @@ std::string line(std::string_view type, const Parts&... parts) {
 // Each names every member: a new one does not compile until it is here.
 struct Describe {
   std::string operator()(const Hello& f) const {
-    const auto& [version, instance, publisher, sequence, called] = f;
-    return line("hello", version, instance, publisher, sequence, called);
+    const auto& [version, instance, publisher, sequence, called, again] = f;
+    return line("hello", version, instance, publisher, sequence, called, again);
   }
   std::string operator()(const Subscribe& f) const {
     const auto& [subscription, pattern, queue, depth, full, history, again] = f;
@@ -91,7 +91,7 @@ struct Describe {
     const auto& [token, what] = f;
     return line("query", token, what);
   }
-  std::string operator()(const Bye& f) const { return line("bye", f.sequence); }
+  std::string operator()(const Bye& f) const { return line("bye", f.sequence, f.stays); }
   std::string operator()(const Welcome& f) const {
     const auto& [version, instance, window_messages, window_bytes, max_payload, subscriptions, called] = f;
     return line("welcome", version, instance, window_messages, window_bytes, max_payload, subscriptions, called);
@@ -131,8 +131,8 @@ struct Describe {
     return line("answer", token, payload);
   }
   std::string operator()(const Farewell& f) const {
-    const auto& [accepted, delivered] = f;
-    return line("farewell", accepted, delivered);
+    const auto& [accepted, delivered, stays] = f;
+    return line("farewell", accepted, delivered, stays);
   }
 };
 std::string describe(const Frame& frame) { return std::visit(Describe{}, frame); }
@@ -181,7 +181,16 @@ std::vector<Golden> golden() {
                      "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"
                      "01 02 03 04 05 06 07 08"
                      "09 00 00 00 00 00 00 00"
-                     "63 61 6d")});
+                     "63 61 6d"),
+                 0x04});
+  all.push_back({"hello_again", Hello{1, kNode, kPublisher, 9, "cam", true},
+                 hex("01 04 03 00 69 70 63 62"
+                     "01 00"
+                     "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"
+                     "01 02 03 04 05 06 07 08"
+                     "09 00 00 00 00 00 00 00"
+                     "63 61 6d"),
+                 0x04});
   all.push_back({"subscribe", Subscribe{7, "a.*", "w", 1024, Full::drop_old, 5, true},
                  hex("02 04 03 00 07 00 00 00"
                      "00 04 00 00  05 00 00 00  02  01 00"
@@ -219,7 +228,8 @@ std::vector<Golden> golden() {
   all.push_back({"watch", Watch{22, 2, "a.b"}, hex("08 00 03 00 16 00 00 00  02 00 00 00  61 2e 62")});
   all.push_back({"unwatch", Watch{22, 0, "a.b"}, hex("08 00 03 00 16 00 00 00  00 00 00 00  61 2e 62")});
   all.push_back({"query", Query{23, "status"}, hex("09 00 06 00 17 00 00 00  73 74 61 74 75 73")});
-  all.push_back({"bye", Bye{9}, hex("0a 00 00 00 00 00 00 00  09 00 00 00 00 00 00 00")});
+  all.push_back({"bye", Bye{9, false}, hex("0a 00 00 00 00 00 00 00  09 00 00 00 00 00 00 00"), 0x80});
+  all.push_back({"bye_stays", Bye{9, true}, hex("0a 80 00 00 00 00 00 00  09 00 00 00 00 00 00 00"), 0x80});
   all.push_back({"welcome", Welcome{1, kBroker, 4096, 8U << 20, 1U << 20, 512, "lab"},
                  hex("81 00 03 00 69 70 63 62"
                      "01 00"
@@ -264,8 +274,10 @@ std::vector<Golden> golden() {
   all.push_back({"flushed", Flushed{21}, hex("89 00 00 00 15 00 00 00")});
   all.push_back({"watched", Watched{22, 2}, hex("8a 00 00 00 16 00 00 00  02 00 00 00")});
   all.push_back({"answer", Answer{23, kJson}, hex("8b 00 00 00 17 00 00 00  7b 7d"), 0, 2});
-  all.push_back(
-      {"farewell", Farewell{9, 16}, hex("8c 00 00 00 00 00 00 00  09 00 00 00 00 00 00 00  10 00 00 00 00 00 00 00")});
+  all.push_back({"farewell", Farewell{9, 16, false},
+                 hex("8c 00 00 00 00 00 00 00  09 00 00 00 00 00 00 00  10 00 00 00 00 00 00 00"), 0x80});
+  all.push_back({"farewell_stays", Farewell{9, 16, true},
+                 hex("8c 80 00 00 00 00 00 00  09 00 00 00 00 00 00 00  10 00 00 00 00 00 00 00"), 0x80});
   return all;
 }
 
@@ -605,7 +617,7 @@ class Maker {
   Frame make() {
     switch (random_() % std::variant_size_v<Frame>) {
       case 0:
-        return Hello{1, instance(), u64(), u64(), text()};
+        return Hello{1, instance(), u64(), u64(), text(), yes()};
       case 1:
         return Subscribe{u32(), pattern(), text(), u32(), static_cast<Full>(random_() % 4), u32(), yes()};
       case 2:
@@ -625,7 +637,7 @@ class Maker {
       case 8:
         return Query{u32(), text()};
       case 9:
-        return Bye{u64()};
+        return Bye{u64(), yes()};
       case 10:
         return Welcome{1, instance(), u32(), u32(), u32(), u32(), text()};
       case 11:
@@ -649,7 +661,7 @@ class Maker {
       case 20:
         return Answer{u32(), payload()};
       default:
-        return Farewell{u64(), u64()};
+        return Farewell{u64(), u64(), yes()};
     }
   }
   std::size_t below(std::size_t limit) { return random_() % limit; }

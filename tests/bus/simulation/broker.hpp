@@ -29,6 +29,7 @@ class Broker final : public broker::Output {
 
   const broker::Limits limits;
   [[nodiscard]] bool up() const noexcept { return core_ != nullptr; }
+  [[nodiscard]] std::uint64_t life() const noexcept { return life_; }
   [[nodiscard]] Time started() const noexcept { return started_; }
   [[nodiscard]] broker::Core& core() noexcept { return *core_; }
 
@@ -56,10 +57,14 @@ class Broker final : public broker::Output {
     }
   }
 
-  /// In good order.
+  /// In good order: drain(), and after a while stop().
+  void drain() {
+    world_.note("broker is about to stop");
+    core_->drain(world_.now());
+    after_call();
+  }
   void stop() {
     world_.note("broker stops");
-    core_->drain(world_.now());
     core_->stop(world_.now());
     core_.reset();
     ++life_;

@@ -168,7 +168,7 @@ class Simulation final : public BrokerObserver {
             end_broker(&Broker::kill);
             break;
           case 6:
-            end_broker(&Broker::stop);
+            stop_broker();
             break;
           default:
             node.stop();
@@ -188,6 +188,14 @@ class Simulation final : public BrokerObserver {
         plan(node);
       });
     }
+  }
+
+  void stop_broker() {
+    if (!broker_.up()) return;
+    broker_.drain();
+    world_.after(world_.random.percent(20) ? 0ms : world_.random.within(100ms), [this, life = broker_.life()] {
+      if (broker_.life() == life) end_broker(&Broker::stop);
+    });
   }
 
   void end_broker(void (Broker::*how)()) {
