@@ -126,6 +126,7 @@ struct Server::State final : Output {
       }
       auto link = std::make_unique<Link>();
       link->channel = std::move(*channel);
+      link->channel.stay_awake(kYieldForThree);
       link->id = *id;
       poller.add(link->channel, *id);
       heat(*link);
@@ -384,7 +385,7 @@ struct Server::State final : Output {
       State& state;
       ~Refusal() { state.refuse_changes(); }
     } const at_the_end{*this};
-    Spinner spinner(WaitMode::hybrid);
+    Spinner spinner(WaitMode::hybrid, kYieldForThree);
     for (unsigned rounds = 1; !stopping.load(std::memory_order_acquire); ++rounds) {
       if (drain_asked.load(std::memory_order_acquire) && !draining) {
         draining = true;
@@ -398,11 +399,11 @@ struct Server::State final : Output {
           cool(kRoundsBetweenLooks);
           look(Time{});
         }
-        spinner = Spinner(WaitMode::hybrid);
+        spinner = Spinner(WaitMode::hybrid, kYieldForThree);
       } else if (hot.empty() || !spinner.turn()) {
         cool(0);
         look(next_deadline());
-        spinner = Spinner(WaitMode::hybrid);
+        spinner = Spinner(WaitMode::hybrid, kYieldForThree);
       }
     }
     const std::lock_guard lock(mutex);

@@ -128,6 +128,7 @@ bool NodeState::connect_once() {
     const Traits traits = made.traits();
     const std::lock_guard lock(mutex);
     channel = std::move(made);
+    channel.stay_awake(kYieldForThree);
     open = true;
     lost = hang_up_asked = armed = false;
     room_wanted = 0;
@@ -253,7 +254,7 @@ void NodeState::leave_driving_to_the_thread() noexcept {
 /// Reads, and sees to what is due, until `done`, the deadline or the connection's end. The mutex is free while it
 /// sleeps.
 void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
-  Spinner spinner(WaitMode::hybrid);
+  Spinner spinner(WaitMode::hybrid, kYieldForThree);
   for (;;) {
     const bool any = read_frames();
     if (connection_is_over()) return changed.notify_all();
@@ -272,7 +273,7 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
       until = std::min(until, welcome_until);
     }
     if (any) {
-      spinner = Spinner(WaitMode::hybrid);
+      spinner = Spinner(WaitMode::hybrid, kYieldForThree);
       lock.unlock();  // others want to send
       lock.lock();
       continue;
@@ -297,7 +298,7 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
     lock.lock();
     asleep_until = Time{};
     armed = false;
-    spinner = Spinner(WaitMode::hybrid);
+    spinner = Spinner(WaitMode::hybrid, kYieldForThree);
   }
 }
 

@@ -187,6 +187,12 @@ int Channel::readable_fd() {
   return fd;
 }
 
+void Channel::stay_awake(std::chrono::nanoseconds length) noexcept {
+  if (!state_) return;
+  const Gate::Entry entry(state_->gate, Gate::kReceiver);
+  if (entry) state_->impl->stay_awake(length);
+}
+
 Books Channel::books() const noexcept {
   if (!state_) return {};
   state_->impl->refresh_ledger();

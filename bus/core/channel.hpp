@@ -122,6 +122,10 @@ class Channel {
   /// A descriptor for epoll, Asio, asyncio: level-triggered, readable while receive() would return at once.
   /// Wait for it to be readable, then try_receive() until would_block. Owned by the channel. Throws Error.
   [[nodiscard]] int readable_fd();
+  /// A receiver that uses readable_fd() or a Poller goes on looking (try_receive()) for so long after a message before
+  /// it sleeps: until then an empty channel tells no writer that it has to be woken. Without: some 16 us. Nothing
+  /// changes with `wait=block`, on one CPU, and where the kernel does the waking.
+  void stay_awake(std::chrono::nanoseconds) noexcept;
 
   [[nodiscard]] Books books() const noexcept;
   [[nodiscard]] Traits traits() const noexcept;

@@ -89,6 +89,8 @@ class ChannelImpl {
   /// would_block. May now and then be readable without: try_receive() then says would_block and clears it.
   /// Made at the first call; owned by the channel. Throws Error.
   [[nodiscard]] virtual int readable_fd() = 0;
+  /// [receiver] See Channel::stay_awake(). For transports that announce a sleep to the writer, in user space.
+  virtual void stay_awake(std::chrono::nanoseconds) noexcept {}
 
   /// [any]
   [[nodiscard]] virtual Traits traits() const noexcept = 0;

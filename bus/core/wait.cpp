@@ -12,7 +12,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kPauseFor = 1500ns;
-constexpr auto kYieldFor = 15us;
 constexpr unsigned kPausesPerClockRead = 8;  // a pause is 21 ns, reading the clock 42
 constexpr unsigned kPausesPerYield = 64;     // spin mode: the peer may need this CPU
 
@@ -85,8 +84,10 @@ unsigned usable_cpus() noexcept {
   return count;
 }
 
-Spinner::Spinner(WaitMode mode) noexcept
-    : mode_(mode), phase_(mode == WaitMode::block ? Phase::sleep : (usable_cpus() > 1 ? Phase::pause : Phase::yield)) {}
+Spinner::Spinner(WaitMode mode, std::chrono::nanoseconds yield_for) noexcept
+    : mode_(mode),
+      phase_(mode == WaitMode::block ? Phase::sleep : (usable_cpus() > 1 ? Phase::pause : Phase::yield)),
+      yield_for_(yield_for) {}
 
 bool Spinner::turn() noexcept {
   switch (phase_) {
@@ -103,7 +104,7 @@ bool Spinner::turn() noexcept {
           until_ = now + kPauseFor;
         } else if (now >= until_) {
           phase_ = Phase::yield;
-          until_ = now + kYieldFor;
+          until_ = now + std::chrono::duration_cast<Clock::duration>(yield_for_);
         }
       }
       return true;
@@ -112,7 +113,7 @@ bool Spinner::turn() noexcept {
       if (mode_ == WaitMode::spin) return true;
       {
         const auto now = Clock::now();
-        if (until_ == Clock::time_point{}) until_ = now + kYieldFor;
+        if (until_ == Clock::time_point{}) until_ = now + std::chrono::duration_cast<Clock::duration>(yield_for_);
         if (now >= until_) phase_ = Phase::sleep;
       }
       return true;

@@ -1,7 +1,7 @@
 // bus/core/wait.hpp: how a caller waits: the policy, and the one place that sleeps.
 //
 //   spin    pause, and sched_yield every few dozen tries; never sleeps
-//   hybrid  pause for about 1.5 us, sched_yield for about 15 us, then sleep in the kernel
+//   hybrid  pause for about 1.5 us, sched_yield for about 15 us (on a bus 60), then sleep in the kernel
 //   block   sleep at once
 //
 // A process that may use only one CPU never pauses: the peer needs that CPU. It yields.
@@ -53,10 +53,17 @@ class WaitSet {
   std::chrono::nanoseconds slice_ = std::chrono::nanoseconds::max();
 };
 
+/// How long `hybrid` yields before it sleeps.
+inline constexpr std::chrono::nanoseconds kYieldFor = std::chrono::microseconds(15);
+/// The same where what is waited for goes through a third process, as on a bus: with 15 us all three slept at every
+/// hop, and a question and its answer took 110 us instead of 17 (shm, two CPUs, medians of three alternating runs).
+inline constexpr std::chrono::nanoseconds kYieldForThree = std::chrono::microseconds(60);
+
 /// The part of a wait that does not sleep. One object per wait.
 class Spinner {
  public:
-  explicit Spinner(WaitMode mode) noexcept;
+  /// `yield_for`: how long it yields with `hybrid`, before it is time to sleep.
+  explicit Spinner(WaitMode mode, std::chrono::nanoseconds yield_for = kYieldFor) noexcept;
   /// Lets a little time pass; false when it is time to sleep.
   [[nodiscard]] bool turn() noexcept;
 
@@ -66,6 +73,7 @@ class Spinner {
   Phase phase_;
   unsigned turns_ = 0;
   Clock::time_point until_{};
+  std::chrono::nanoseconds yield_for_;
 };
 
 /// How long a caller that found nothing may go on looking before it pays for a sleep; for those who wait on a

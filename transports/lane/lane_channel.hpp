@@ -59,6 +59,9 @@ class LaneChannel final : public ChannelImpl {
   [[nodiscard]] bool arm(Ready, WaitSet&) noexcept override;
   void disarm(Ready) noexcept override;
   [[nodiscard]] int readable_fd() override;
+  void stay_awake(std::chrono::nanoseconds length) noexcept override {
+    if (link_.linger != std::chrono::nanoseconds(0)) link_.linger = length;
+  }
   [[nodiscard]] Traits traits() const noexcept override { return link_.traits; }
   [[nodiscard]] Peer peer() const override { return link_.peer; }
 

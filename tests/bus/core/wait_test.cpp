@@ -27,6 +27,11 @@ TEST_CASE("block sleeps at once, hybrid after a while, spin never", "[wait]") {
   while (hybrid.turn()) ++turns;
   REQUIRE(turns > 0);
   REQUIRE_FALSE(hybrid.turn());
+  bus::Spinner longer(bus::WaitMode::hybrid, 20ms);
+  const bus::Deadline awake = bus::in(15ms);
+  while (bus::Clock::now() < awake) REQUIRE(longer.turn());
+  while (longer.turn()) {
+  }
   bus::Spinner spin(bus::WaitMode::spin);
   const bus::Deadline later = bus::in(5ms);
   while (bus::Clock::now() < later) REQUIRE(spin.turn());

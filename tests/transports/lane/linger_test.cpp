@@ -67,6 +67,20 @@ TEST_CASE("with lingering, the descriptor stays readable after a message, and no
   }
 }
 
+TEST_CASE("a receiver may ask for longer lingering, but not where there is none", "[lane]") {
+  const Ends longer(1us), never(0ns);
+  for (const Ends* const ends : {&longer, &never}) {
+    ends->receiver->stay_awake(24h);
+    ends->send();
+    ends->one();
+    test::let_pass(1ms);  // what it lingers without being asked is long over
+    ends->nothing();
+    test::let_pass(1ms);
+    ends->nothing();
+    REQUIRE(ends->readable() == (ends == &longer));
+  }
+}
+
 TEST_CASE("lingering ends, and where it did not pay it is left out more and more", "[lane]") {
   const Ends ends(1us);
   unsigned at_once = 0;
