@@ -51,7 +51,7 @@ struct Server::State final : Output {
     Channel channel;
     ClientId id = 0;
     bool hot = false;      // asked in each round
-    bool dirty = false;    // written to in this round
+    bool dirty = false;    // written to in this round: what is sent is gathered until its end
     bool waiting = false;  // for room
     bool over = false;
     unsigned quiet = 0;  // rounds without a frame
@@ -79,6 +79,10 @@ struct Server::State final : Output {
   bool send(ClientId id, Bytes head, Bytes tail) noexcept override {
     Link& link = *links.find(id)->second;
     if (link.over) return true;  // it goes nowhere; disconnected() follows
+    if (!std::exchange(link.dirty, true)) {
+      dirty.push_back(id);
+      link.channel.begin_batch();
+    }
     Result<Loan> loan = link.channel.try_loan(head.size() + tail.size());
     if (!loan) {
       if (loan.error() == Errc::would_block) {
@@ -95,10 +99,6 @@ struct Server::State final : Output {
       link.over = true;
       broken.push_back(id);
       return true;
-    }
-    if (!link.dirty) {
-      link.dirty = true;
-      dirty.push_back(id);
     }
     return true;
   }
@@ -178,6 +178,7 @@ struct Server::State final : Output {
     const auto found = links.find(id);
     if (found == links.end()) return;
     Channel channel = std::move(found->second->channel);
+    if (found->second->dirty) channel.end_batch();
     poller.remove(channel);
     std::erase(hot, id);
     std::erase(waiting, id);
@@ -205,7 +206,7 @@ struct Server::State final : Output {
       const auto found = links.find(id);
       if (found == links.end()) continue;
       found->second->dirty = false;
-      static_cast<void>(found->second->channel.try_flush());  // what has no room now leaves by itself
+      found->second->channel.end_batch();  // what has no room now leaves by itself
     }
     dirty.clear();
   }

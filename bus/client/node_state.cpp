@@ -22,7 +22,10 @@ constexpr auto kLongestPause = 75ms;
 constexpr auto kAttempt = 500ms;  // for somebody who listens to accept: it may be on its way down
 constexpr auto kWelcome = 5s;     // for the broker to answer a hello
 constexpr auto kRoomAgain = 1ms;  // a channel without room is asked again, where nothing better can be had
-constexpr auto kLease = 2ms;      // after a caller has driven, before the node's thread does
+// After a caller has driven, before the node's thread does: twice as long each time that callers go on driving. A host
+// with a hundred nodes would do little else than look whether they do.
+constexpr auto kLease = 2ms;
+constexpr auto kLongestLease = 16ms;
 constexpr std::size_t kReadsInARow = 64;
 
 Session::Identity identity(const std::string& name) {
@@ -178,8 +181,9 @@ void NodeState::serve_connection() {
   hand_over.wait(lock, [this] { return !driving; });
 }
 
-/// Until no caller drives and none has for kLease. While one sleeps in there this thread does, too, and does not look.
+/// Until no caller drives and none has for a lease. While one sleeps in there this thread does, too, and does not look.
 void NodeState::stand_by(std::unique_lock<std::mutex>& lock) {
+  auto lease = kLease;
   for (std::uint64_t seen = 0; !connection_is_over();) {
     if (!driving && (drives == seen || !callers_drive)) return;
     if (driving && drives == seen) {
@@ -189,7 +193,8 @@ void NodeState::stand_by(std::unique_lock<std::mutex>& lock) {
       seen = drives - 1;  // who has just stopped may begin again
     } else {
       seen = drives;
-      hand_over.wait_until(lock, in(kLease));
+      hand_over.wait_until(lock, in(lease));
+      lease = std::min(2 * lease, kLongestLease);
     }
   }
 }

@@ -4,7 +4,7 @@
 // the channel and tells the session, and that is a caller who waits for something whenever there is one, so that what
 // comes is his without a hand-over to another thread. Others who wait meanwhile follow: they sleep until they have
 // what they wait for, or are the next to drive. The node's thread makes connections, and drives when no caller has done
-// so for kLease.
+// so for a lease of some milliseconds.
 #pragma once
 
 #include <array>

@@ -160,6 +160,18 @@ std::size_t Channel::send_some(std::span<const std::span<const std::byte>> paylo
   return count;
 }
 
+void Channel::begin_batch() noexcept {
+  if (!state_) return;
+  const Gate::Entry entry(state_->gate, Gate::kSender);
+  if (entry) state_->impl->batch_begin();
+}
+
+void Channel::end_batch() noexcept {
+  if (!state_) return;
+  const Gate::Entry entry(state_->gate, Gate::kSender);
+  if (entry) state_->impl->batch_end();
+}
+
 std::error_code Channel::flush(Deadline deadline) noexcept {
   if (!state_) return Errc::closed;
   const Gate::Entry entry(state_->gate, Gate::kSender);

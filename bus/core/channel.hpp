@@ -100,6 +100,11 @@ class Channel {
   [[nodiscard]] std::size_t send_some(std::span<const std::span<const std::byte>> payloads,
                                       std::error_code& error) noexcept;
 
+  /// The same for messages that come one by one, by send(), try_send() and loans: what is sent between the two calls is
+  /// gathered, and the receiver need not be woken before the second.
+  void begin_batch() noexcept;
+  void end_batch() noexcept;
+
   /// Hands up to `limit` waiting messages to `on_message(Message&&)`, without waiting. Returns how many.
   /// Why it stopped early shows in the next call.
   template <class F>
