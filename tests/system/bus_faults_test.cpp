@@ -42,7 +42,7 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
 
 /// So many of all kills.
 std::uint64_t kills(std::uint64_t of_200) {
-  constexpr std::uint64_t kOrdinary = kSanitized ? 40 : 200;  // processes start many times slower
+  constexpr std::uint64_t kOrdinary = kSanitized ? 20 : 200;  // processes start many times slower
   return std::max<std::uint64_t>(1, setting("BUS_KILL_CYCLES", kOrdinary) * of_200 / 200);
 }
 
@@ -634,7 +634,7 @@ TEST_CASE("nodes that come and go leave nothing behind in the broker", "[system]
       if (i % 4 == 0) REQUIRE_FALSE(node.close(in(20s)));
     }
   };
-  const std::uint64_t cycles = setting("BUS_CHURN_CYCLES", 250);
+  const std::uint64_t cycles = setting("BUS_CHURN_CYCLES", kSanitized ? 80 : 250);
   churn(cycles);
   REQUIRE(eventually([&] { return status_of(bus).at("clients").size() == 1; }));  // who asks
   const std::size_t descriptors = descriptors_of(broker.pid());

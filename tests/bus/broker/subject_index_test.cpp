@@ -14,6 +14,7 @@
 #include "bus/broker/match_cache.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/failing_allocations.hpp"
+#include "tests/support/sanitized.hpp"
 
 using namespace bus::broker;
 using bus::test::FailingAllocation;
@@ -276,7 +277,7 @@ TEST_CASE("the index agrees with a naive matcher while subscriptions come and go
   Routes routes;
   std::vector<Route*> in;
   Strings wrong;
-  for (; step < 10'000 && wrong.empty(); ++step) {
+  for (; step < (bus::test::kSanitized ? 3'000 : 10'000) && wrong.empty(); ++step) {
     const std::size_t what = random() % 100;
     if (what < 15 && in.size() < most) {
       routes.push_back(route(made_pattern(random), Strings{"", "", "", "q", "r", "a"}[random() % 6]));
@@ -303,8 +304,8 @@ TEST_CASE("the index agrees with a naive matcher while subscriptions come and go
   }
   CAPTURE(step);
   REQUIRE(wrong == Strings{});
-  CHECK(index.remembered().hits > 500);  // or this has tested the tree alone
-  CHECK(index.remembered().misses > 500);
+  CHECK(index.remembered().hits > step / 20);  // or this has tested the tree alone
+  CHECK(index.remembered().misses > step / 20);
   for (Route* route : in) index.remove(*route);
 }
 

@@ -19,7 +19,7 @@ constexpr std::uint64_t kOrdinary = 10'000;
 #else
 constexpr std::uint64_t kOrdinary = 1'000;
 #endif
-constexpr std::uint64_t kSeeds = bus::test::kSanitized ? 300 : kOrdinary;  // ten times slower or more
+constexpr std::uint64_t kSeeds = bus::test::kSanitized ? 100 : kOrdinary;  // ten times slower or more
 
 std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
   const char* const text = std::getenv(name);
