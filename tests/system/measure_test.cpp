@@ -158,7 +158,8 @@ TEST_CASE("latency and throughput are measured on each transport, and nothing is
   REQUIRE(figure(throughput.at("rows")[0], "rate") > 1000);
 }
 
-TEST_CASE("a pause of the receiver shows in all messages that were due meanwhile: an open loop", "[system][measure][figures]") {
+TEST_CASE("a pause of the receiver shows in all messages that were due meanwhile: an open loop",
+          "[system][measure][figures]") {
   // S = 0.5 s in T = 10 s: a part of S/T = 5 % of the messages waits, each until the pause is over. So the p99 of the
   // response is about S - 0.01 T = 0.40 s. A closed loop has one slow sample.
   const Json open = with_a_stopped_receiver({"latency", "shm://", "-R", "1k", "-d", "10s", "--warmup", "0", "-r", "1"});
@@ -261,7 +262,8 @@ TEST_CASE("batches and loans carry the same messages", "[system][measure]") {
   }
 }
 
-TEST_CASE("a process that is kept from its CPU is named as the cause of the worst sample", "[system][measure][figures]") {
+TEST_CASE("a process that is kept from its CPU is named as the cause of the worst sample",
+          "[system][measure][figures]") {
   REQUIRE_THAT(cause_of_a_pause(false), Contains("kept from the CPU for"));
 }
 
