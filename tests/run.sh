@@ -122,9 +122,6 @@ remember() {
   printf '%s\n%s\n' "$state" "$2" >"build/passed/$1"
 }
 
-# The other builds join sources: a third of the time, and what release compiles one by one needs to be shown but once.
-joined=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=6)
-
 # build_preset BUILD PRESET [CMAKE_ARGUMENT...]: configures and builds.
 build_preset() {
   local build=$1 preset=$2 began=$SECONDS
@@ -216,7 +213,7 @@ step_tidy() {
 # sanitized NAME [CMAKE_ARGUMENT...]
 sanitized() {
   ! remembered "$1" || return 0
-  build_preset "$1" "$@" "${joined[@]}" || return 0
+  build_preset "$1" "$@" || return 0
   run_tests "$1" || return 0
   remember "$1" "$ran"
 }
@@ -227,7 +224,7 @@ step_ubsan() { sanitized ubsan; }
 # How fast it is nobody asks here: what is looked at is what gets installed, and by clang-tidy.
 build_shared() {
   build_preset shared release -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \
-    -DBUILD_SHARED_LIBS=ON -DBUS_BUILD_TESTS=OFF -DBUS_BUILD_EXAMPLES=OFF "${joined[@]}"
+    -DBUILD_SHARED_LIBS=ON -DBUS_BUILD_TESTS=OFF -DBUS_BUILD_EXAMPLES=OFF
 }
 
 step_shared() {
@@ -241,7 +238,7 @@ step_shared() {
 
 step_fuzz() {
   ! remembered fuzz || return 0
-  build_preset fuzz fuzz "${joined[@]}" || return 0
+  build_preset fuzz fuzz || return 0
   local target count=0
   for target in build/fuzz/bin/fuzz_*; do
     [[ -x $target ]] || { fail "build/fuzz/bin has no fuzz targets"; return 0; }
