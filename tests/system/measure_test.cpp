@@ -85,7 +85,7 @@ struct Measuring {
              std::chrono::nanoseconds length) {
     process.wait_for_error("all roles start");
     const long before = ticks_of(working);
-    const auto ticks = worked / (1s / ::sysconf(_SC_CLK_TCK));
+    const auto ticks = worked / (std::chrono::nanoseconds(1s) / ::sysconf(_SC_CLK_TCK));
     REQUIRE(eventually([&] { return ticks_of(working) >= before + ticks; }));
     for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGSTOP) == 0);
     for (const pid_t pid : pids) {
