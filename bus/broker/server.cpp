@@ -126,7 +126,7 @@ struct Server::State final : Output {
       }
       auto link = std::make_unique<Link>();
       link->channel = std::move(*channel);
-      link->channel.stay_awake(kYieldForThree);
+      link->channel.stay_awake(Patience::kStayAwake);
       link->id = *id;
       poller.add(link->channel, *id);
       heat(*link);
@@ -386,7 +386,9 @@ struct Server::State final : Output {
       State& state;
       ~Refusal() { state.refuse_changes(); }
     } const at_the_end{*this};
-    Spinner spinner(WaitMode::hybrid, kYieldForThree);
+    Patience patience;
+    Spinner spinner = patience.next();
+    bool looked_in_vain = false, slept = false;  // since a client had something to say
     for (unsigned rounds = 1; !stopping.load(std::memory_order_acquire); ++rounds) {
       if (drain_asked.load(std::memory_order_acquire) && !draining) {
         draining = true;
@@ -396,16 +398,22 @@ struct Server::State final : Output {
       if (change_asked.load(std::memory_order_acquire)) carry_out_what_is_asked();
       if (draining && (core.drained() || Clock::now() >= drain_until)) break;
       if (round()) {
+        if (std::exchange(looked_in_vain, false) && !slept) patience.in_time();
+        slept = false;
         if (rounds % kRoundsBetweenLooks == 0) {
           cool(kRoundsBetweenLooks);
           look(Time{});
         }
-        spinner = Spinner(WaitMode::hybrid, kYieldForThree);
-      } else if (hot.empty() || !spinner.turn()) {
-        cool(0);
-        look(next_deadline());
-        spinner = Spinner(WaitMode::hybrid, kYieldForThree);
+        spinner = patience.next();
+        continue;
       }
+      looked_in_vain = true;
+      if (!hot.empty() && spinner.turn()) continue;
+      if (!hot.empty()) patience.in_vain();
+      cool(0);
+      look(next_deadline());
+      slept = true;
+      spinner = patience.next();
     }
     const std::lock_guard lock(mutex);
     core.stop(Clock::now());

@@ -131,7 +131,7 @@ bool NodeState::connect_once() {
     const Traits traits = made.traits();
     const std::lock_guard lock(mutex);
     channel = std::move(made);
-    channel.stay_awake(kYieldForThree);
+    channel.stay_awake(Patience::kStayAwake);
     open = true;
     lost = hang_up_asked = armed = false;
     room_wanted = 0;
@@ -259,9 +259,14 @@ void NodeState::leave_driving_to_the_thread() noexcept {
 /// Reads, and sees to what is due, until `done`, the deadline or the connection's end. The mutex is free while it
 /// sleeps.
 void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
-  Spinner spinner(WaitMode::hybrid, kYieldForThree);
+  Spinner spinner = patience.next();
+  bool looked_in_vain = false, slept = false;  // since something came
   for (;;) {
     const bool any = read_frames();
+    if (any) {
+      if (std::exchange(looked_in_vain, false) && !slept) patience.in_time();
+      slept = false;
+    }
     if (connection_is_over()) return changed.notify_all();
     const Time now = Clock::now();
     if (room_wanted > 0) look_for_room(now);
@@ -278,15 +283,17 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
       until = std::min(until, welcome_until);
     }
     if (any) {
-      spinner = Spinner(WaitMode::hybrid, kYieldForThree);
+      spinner = patience.next();
       lock.unlock();  // others want to send
       lock.lock();
       continue;
     }
+    looked_in_vain = true;
     lock.unlock();
     const bool spun = spinner.turn();
     lock.lock();
     if (spun) continue;
+    patience.in_vain();
     if (done() || connection_is_over()) continue;
     if (room_wanted > 0) {
       try {
@@ -303,7 +310,8 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
     lock.lock();
     asleep_until = Time{};
     armed = false;
-    spinner = Spinner(WaitMode::hybrid, kYieldForThree);
+    slept = true;
+    spinner = patience.next();
   }
 }
 

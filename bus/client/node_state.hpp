@@ -24,6 +24,7 @@
 #include "bus/client/session.hpp"
 #include "bus/core/channel.hpp"
 #include "bus/core/poller.hpp"
+#include "bus/core/wait.hpp"
 
 namespace bus::client {
 
@@ -110,6 +111,7 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   bool open = false;                  // the channel is there
   bool lost = false;                  // and has ended: the node's thread takes it away
   bool driving = false;               // somebody reads from it
+  Patience patience;                  // of who does
   bool standing_by = false;           // the node's thread sleeps until it is told to drive
   bool callers_drive = true;          // not where a program waits for descriptors: then the node's thread always does
   bool thread_wanted = false;         // a caller would rather drive himself

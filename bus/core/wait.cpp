@@ -123,4 +123,17 @@ bool Spinner::turn() noexcept {
   return false;
 }
 
+Spinner Patience::next() noexcept {
+  long_ = skip_ == 0;
+  if (long_) return Spinner(WaitMode::hybrid, kStayAwake);
+  --skip_;
+  return Spinner(WaitMode::hybrid);
+}
+
+void Patience::in_vain() noexcept {
+  if (!long_) return;
+  in_vain_ = std::min(in_vain_ + 1, kMostInVain);
+  skip_ = (1U << in_vain_) - 1;
+}
+
 }  // namespace bus

@@ -1,7 +1,7 @@
 // bus/core/wait.hpp: how a caller waits: the policy, and the one place that sleeps.
 //
 //   spin    pause, and sched_yield every few dozen tries; never sleeps
-//   hybrid  pause for about 1.5 us, sched_yield for about 15 us (on a bus 60), then sleep in the kernel
+//   hybrid  pause for about 1.5 us, sched_yield for about 15 us, then sleep in the kernel
 //   block   sleep at once
 //
 // A process that may use only one CPU never pauses: the peer needs that CPU. It yields.
@@ -55,10 +55,6 @@ class WaitSet {
 
 /// How long `hybrid` yields before it sleeps.
 inline constexpr std::chrono::nanoseconds kYieldFor = std::chrono::microseconds(15);
-/// The same where what is waited for goes through a third process, as on a bus: with 15 us all three slept at every
-/// hop, and a question and its answer took 110 us instead of 17 (shm, two CPUs, medians of three alternating runs).
-inline constexpr std::chrono::nanoseconds kYieldForThree = std::chrono::microseconds(60);
-
 /// The part of a wait that does not sleep. One object per wait.
 class Spinner {
  public:
@@ -74,6 +70,30 @@ class Spinner {
   unsigned turns_ = 0;
   Clock::time_point until_{};
   std::chrono::nanoseconds yield_for_;
+};
+
+/// A loop's waits, one after the other, where what is waited for goes through a third process, as on a bus: three need
+/// longer than two to answer. With 15 us all of them slept at every hop, and a question and its answer took 110 us
+/// instead of 20 (shm, two CPUs, medians of three alternating runs).
+///
+/// So a wait goes on looking for kStayAwake; where that was in vain, the next waits are ordinary ones, at first one,
+/// then twice as many each time, until something comes in time again. Who has little to do sleeps at once.
+class Patience {
+ public:
+  static constexpr std::chrono::nanoseconds kStayAwake = std::chrono::microseconds(150);
+
+  /// For the next wait.
+  [[nodiscard]] Spinner next() noexcept;
+  /// It ended before it was time to sleep; it was time to sleep.
+  void in_time() noexcept {
+    if (long_) in_vain_ = 0;
+  }
+  void in_vain() noexcept;
+
+ private:
+  static constexpr unsigned kMostInVain = 6;
+  bool long_ = false;
+  unsigned in_vain_ = 0, skip_ = 0;
 };
 
 /// How long a caller that found nothing may go on looking before it pays for a sleep; for those who wait on a

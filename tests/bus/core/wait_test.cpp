@@ -38,6 +38,37 @@ TEST_CASE("block sleeps at once, hybrid after a while, spin never", "[wait]") {
   REQUIRE(bus::usable_cpus() >= 1);
 }
 
+TEST_CASE("patience is for waits that end in time, and goes where they do not", "[wait]") {
+  const auto is_long = [](bus::Spinner spinner) {
+    const auto start = bus::Clock::now();
+    while (spinner.turn()) {
+    }
+    return bus::Clock::now() - start >= bus::Patience::kStayAwake;
+  };
+  bus::Patience patience;
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(is_long(patience.next()));
+    patience.in_time();
+  }
+  // An ordinary wait may take long where others have the CPU: of many some do not.
+  const auto ordinary_of = [&](unsigned waits) {
+    unsigned ordinary = 0;
+    for (unsigned i = 0; i < waits; ++i) {
+      if (!is_long(patience.next())) ++ordinary;
+      patience.in_vain();
+    }
+    return ordinary;
+  };
+  REQUIRE(ordinary_of(1000) > 0);
+  // A long one comes again, and once that is in time all are.
+  bool found = false;
+  for (int i = 0; i < 64 && !found; ++i) {
+    found = is_long(patience.next());
+    if (found) patience.in_time();
+  }
+  REQUIRE(found);
+}
+
 TEST_CASE("a sleep ends when a descriptor is ready, and tells which", "[wait]") {
   const bus::os::Fd one = bus::os::make_event(), two = bus::os::make_event();
   bus::os::signal_event(two.get());
