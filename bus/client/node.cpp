@@ -215,43 +215,68 @@ std::error_code Node::close(Deadline deadline) noexcept {
 
 // ---- questions and answers ----
 
+namespace {
+
+/// While it lives, answers to it are kept for who has asked. What he has not taken then is gone, and in the inbox's
+/// books. on_asked and on_answer may throw.
+struct Question {
+  explicit Question(NodeState& its_state)
+      : state(its_state), answers(std::make_shared<Feed>(state.weak_from_this(), std::string(), SubscribeOptions{})) {
+    const std::lock_guard lock(state.mutex);
+    number = ++state.last_question;
+    reply = state.inbox + std::to_string(number);
+    state.questions.emplace(number, answers);
+  }
+  ~Question() {
+    {
+      const std::lock_guard lock(state.mutex);
+      state.questions.erase(number);
+      state.outcomes.erase(sequence);
+    }
+    answers->clear();
+  }
+  Question(const Question&) = delete;
+  Question& operator=(const Question&) = delete;
+
+  NodeState& state;
+  const std::shared_ptr<Feed> answers;
+  std::uint64_t number = 0;
+  std::string reply;           // where they come
+  std::uint64_t sequence = 0;  // once it is published
+};
+
+}  // namespace
+
 std::error_code Node::request_many(std::string_view subject, std::span<const std::byte> payload,
                                    const std::function<bool(Delivery&&)>& on_answer, Deadline deadline,
-                                   const HeaderBlock* headers) {
+                                   const RequestOptions& options) {
   NodeState& state = *state_;
   if (const std::error_code error = check_subject(subject)) return error;
   if (const std::error_code error = state.open_inbox(deadline)) return error;
 
-  const auto answers = std::make_shared<Feed>(state.weak_from_this(), std::string(), SubscribeOptions{});
-  std::unique_lock lock(state.mutex);
-  const std::uint64_t question = ++state.last_question;
-  state.questions.emplace(question, answers);
-  const std::string reply = state.inbox + std::to_string(question);
-  lock.unlock();
-
-  std::error_code error = [&]() -> std::error_code {
-    client::PublishOptions options;
-    options.reply = reply;
-    options.tell = true;
-    if (headers != nullptr) options.headers = headers->bytes();
-    const auto sequence = state.publish(subject, payload, options, deadline);
-    if (!sequence) return sequence.error();
-    if (const std::error_code nobody = state.wait_outcome(*sequence, deadline)) return nobody;
-    for (;;) {
-      Result<Delivery> answer = state.receive(*answers, deadline);
-      if (!answer) return answer.error() == Errc::timed_out ? std::error_code{} : answer.error();
-      if (!on_answer(std::move(*answer))) return {};
+  Question question(state);
+  client::PublishOptions asking;
+  asking.reply = question.reply;
+  asking.tell = true;
+  if (options.headers != nullptr) asking.headers = options.headers->bytes();
+  const auto sequence = state.publish(subject, payload, asking, deadline);
+  if (!sequence) return sequence.error();
+  question.sequence = *sequence;
+  if (options.on_asked) options.on_asked(*sequence);
+  if (const std::error_code nobody = state.wait_outcome(*sequence, deadline)) return nobody;
+  for (;;) {
+    Result<Delivery> answer = state.receive(*question.answers, deadline);
+    if (!answer) return answer.error() == Errc::timed_out ? std::error_code{} : answer.error();
+    {
+      const std::lock_guard lock(state.mutex);
+      ++state.answers_taken;
     }
-  }();
-  lock.lock();
-  state.questions.erase(question);
-  lock.unlock();
-  answers->clear();
-  return error;
+    if (!on_answer(std::move(*answer))) return {};
+  }
 }
 
 Result<Delivery> Node::request(std::string_view subject, std::span<const std::byte> payload, Deadline deadline,
-                               const HeaderBlock* headers) {
+                               const RequestOptions& options) {
   std::optional<Delivery> first;
   const std::error_code error = request_many(
       subject, payload,
@@ -259,9 +284,16 @@ Result<Delivery> Node::request(std::string_view subject, std::span<const std::by
         first.emplace(std::move(answer));
         return false;
       },
-      deadline, headers);
+      deadline, options);
   if (first) return std::move(*first);
   return error ? error : make_error_code(Errc::timed_out);
+}
+
+Result<Inbox> Node::inbox(Deadline deadline) {
+  NodeState& state = *state_;
+  if (const std::error_code error = state.open_inbox(deadline)) return error;
+  const std::lock_guard lock(state.mutex);
+  return Inbox{state.replies->pattern, state.replies->options, state.inbox_books()};
 }
 
 std::error_code Request::reply(std::span<const std::byte> payload, const HeaderBlock* headers) {

@@ -179,6 +179,24 @@ struct PublishOptions {
   std::uint64_t* sequence = nullptr;   // gets the message's number, as of MessageId
 };
 
+/// What a question asks for.
+struct RequestOptions {
+  const HeaderBlock* headers = nullptr;
+  /// Called in the caller's thread when the broker's channel has the question, before an answer is waited for; gets the
+  /// question's number, as of MessageId. Never called for a question that was not published. May call the node; what it
+  /// throws ends the question.
+  std::function<void(std::uint64_t sequence)> on_asked{};
+};
+
+/// The one subscription to which the answers to all questions of a node come.
+struct Inbox {
+  std::string pattern;
+  SubscribeOptions options;
+  /// `received`: handed to who had asked. `dropped` by `expired`: came when their question was over (after its
+  /// deadline, or more than it wanted). An answer that waits for its question's caller is in neither.
+  SubscriptionBooks books;
+};
+
 class Node {
  public:
   /// Connects to the bus's broker, waiting for it; or hosts one. Throws Error: as bus::connect().
@@ -207,14 +225,19 @@ class Node {
   /// Waits until a message on this subject would reach so many. Errors: timed_out, closed.
   [[nodiscard]] std::error_code wait_subscribers(std::string_view subject, std::uint32_t count, Deadline = forever);
 
-  /// Asks, and waits for one answer. Errors: no_subscriber (at once), timed_out, closed, and those of publish().
+  /// Asks, and waits for one answer; what comes after that is in the inbox's books. Errors: no_subscriber (at once),
+  /// timed_out, closed, and those of publish().
   [[nodiscard]] Result<Delivery> request(std::string_view subject, std::span<const std::byte> payload,
-                                         Deadline = in(std::chrono::seconds(5)), const HeaderBlock* headers = nullptr);
+                                         Deadline = in(std::chrono::seconds(5)), const RequestOptions& = {});
   /// Asks, and hands every answer until the deadline to `on_answer`, which returns false to have no more.
   /// Errors: no_subscriber, closed, and those of publish(); a deadline that passes is none.
   [[nodiscard]] std::error_code request_many(std::string_view subject, std::span<const std::byte> payload,
                                              const std::function<bool(Delivery&&)>& on_answer, Deadline,
-                                             const HeaderBlock* headers = nullptr);
+                                             const RequestOptions& = {});
+  /// Where answers to this node's questions come, and what came there so far. In force since the first question, or
+  /// since the first call of this; there still after close(). Errors: timed_out, closed, no_room (too many
+  /// subscriptions), only if it is not there yet.
+  [[nodiscard]] Result<Inbox> inbox(Deadline = in(std::chrono::seconds(5)));
   /// Answers what is asked on a pattern of subjects, in a thread of its own; several with the same `queue` share the
   /// work. Throws Error: as subscribe().
   [[nodiscard]] Service serve(std::string_view pattern, std::function<void(Request&)> handler,

@@ -81,7 +81,13 @@ void NodeState::stop(Deadline drain_until) noexcept {
     closed_for_good = true;
     all.swap(feeds);
     asked = questions;
-    for (auto& [number, feed] : all) feed->end(Errc::closed, "the node was closed");
+    for (auto& [number, feed] : all) {
+      {
+        const std::lock_guard feed_lock(feed->mutex);
+        feed->last_books = session.books(number);
+      }
+      feed->end(Errc::closed, "the node was closed");
+    }
     for (auto& [number, feed] : asked) feed->end(Errc::closed, "the node was closed");
     tell();
   }
@@ -604,6 +610,20 @@ std::error_code NodeState::open_inbox(Deadline deadline) {
   opening_inbox = false;
   tell();
   return error;
+}
+
+/// Answers are `taken` when they come, so that the session counts all of them as received.
+SubscriptionBooks NodeState::inbox_books() const {
+  SubscriptionBooks books = session.books(replies->number);
+  {
+    const std::lock_guard lock(replies->mutex);
+    if (replies->over) books = replies->last_books;
+  }
+  std::uint64_t waiting = 0;
+  for (const auto& [question, feed] : questions) waiting += feed->count.load(std::memory_order_acquire);
+  books.dropped[static_cast<std::size_t>(Reason::expired)] += books.received - answers_taken - waiting;
+  books.received = answers_taken;
+  return books;
 }
 
 std::error_code NodeState::wait_outcome(std::uint64_t sequence, Deadline deadline) {

@@ -70,6 +70,8 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
 
   /// Subscribes to the answers to this node's questions, once.
   [[nodiscard]] std::error_code open_inbox(Deadline);
+  /// What came there. Once it is open; with the mutex held.
+  [[nodiscard]] SubscriptionBooks inbox_books() const;
   /// Until it is known that the message reached somebody. Errors: no_subscriber, no_room (he has no room), peer_died
   /// (the broker did, and nobody knows), timed_out, closed.
   [[nodiscard]] std::error_code wait_outcome(std::uint64_t sequence, Deadline);
@@ -132,6 +134,7 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   std::string inbox;              // its subject, without the last token
   bool opening_inbox = false;
   std::uint64_t last_question = 0;
+  std::uint64_t answers_taken = 0;                                     // by who had asked
   std::map<std::uint64_t, std::shared_ptr<Feed>> questions;            // asked, and not over
   std::map<std::uint32_t, Answered> answers;                           // to questions under way
   std::map<std::uint64_t, std::optional<protocol::Outcome>> outcomes;  // that somebody waits for

@@ -26,7 +26,7 @@ enum class Reason : std::uint8_t {
   kernel_buffer,        // the kernel said that it dropped it (SO_RXQ_OVFL, queueing discipline)
   network,              // a gap in the sequence that nothing local explains
   corrupt,              // the bytes were damaged
-  expired,              // it waited too long
+  expired,              // it waited too long, or came when nobody waited for it any more
   injected,             // a fault that somebody asked for
   unknown_after_crash,  // in flight when a process died: received or not, nobody can tell
   not_supported,        // the framing cannot carry such a message

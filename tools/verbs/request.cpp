@@ -95,7 +95,7 @@ void Requesting::take(const Delivery& answer) {
 
 void Requesting::ask_once() {
   ++asked_;
-  const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), given_headers_);
+  const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), {.headers = given_headers_});
   last_ = Clock::now();
   if (!answer) {
     failure_ = answer.error();
@@ -116,7 +116,7 @@ void Requesting::ask_many() {
         output_.flush();
         return !signals_.stopped();
       },
-      in(timeout_), given_headers_);
+      in(timeout_), {.headers = given_headers_});
   if (!failure_ && answers_ == 0) failure_ = Errc::timed_out;
 }
 
@@ -152,7 +152,7 @@ void Requesting::ask_repeatedly() {
   for (std::uint64_t i = 0; i < count_ && !signals_.stopped(); ++i) {
     const auto start = Clock::now();
     ++asked_;
-    const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), given_headers_);
+    const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), {.headers = given_headers_});
     last_ = Clock::now();
     const auto rtt = last_ - start;
     if (answer) {

@@ -207,6 +207,93 @@ TEST_CASE("a question may have several answers", "[bus]") {
   REQUIRE(answers == std::set<std::string>{"one", "two"});
 }
 
+TEST_CASE("an inbox counts every answer: those that were waited for, and those that came when it was over", "[bus]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  const Broker broker({fresh_address(scheme)});
+  Node server = Node::join(broker.address());
+  Subscription questions = server.subscribe("who");
+  Node client = Node::join(broker.address());
+  const auto inbox = [&client] { return client.inbox(soon()); };
+  const auto expired = [&] { return inbox()->books.dropped[static_cast<std::size_t>(Reason::expired)]; };
+  const std::string pattern = inbox()->pattern;  // before anything was asked
+  REQUIRE(pattern.starts_with("_INBOX."));
+  REQUIRE(inbox()->books.received == 0);
+
+  // Three answers before the question's caller has looked, and one of them is enough.
+  std::uint64_t number = 0;
+  const auto answer_three_times = [&](std::uint64_t sequence) {
+    number = sequence;
+    const Result<Delivery> question = questions.receive(soon());
+    REQUIRE(question);
+    REQUIRE(question->id() == MessageId{client.publisher(), sequence});
+    for (int i = 0; i < 3; ++i) REQUIRE_FALSE(server.publish(question->reply(), bytes_of(std::to_string(i))));
+    REQUIRE_FALSE(server.flush(soon()));
+  };
+  REQUIRE(text(client.request("who", {}, soon(), {.on_asked = answer_three_times})) == "0");
+  REQUIRE(number == 1);
+  REQUIRE(eventually([&] { return expired() == 2; }));
+  REQUIRE(inbox()->books.received == 1);
+
+  // One that comes when nobody waits any more.
+  const Result<Delivery> none = client.request("who", {}, in(20ms));
+  REQUIRE(none.error() == Errc::timed_out);
+  REQUIRE_FALSE(server.publish(questions.receive(soon())->reply(), bytes_of("late")));
+  REQUIRE(eventually([&] { return expired() == 3; }));
+
+  // All of them.
+  int seen = 0;
+  REQUIRE_FALSE(client.request_many("who", {},
+                                    [&](Delivery&&) {
+                                      REQUIRE(expired() == 3);  // what still waits for this caller is not over
+                                      return ++seen < 3;
+                                    },
+                                    soon(), {.on_asked = answer_three_times}));
+  REQUIRE(number == 3);
+  REQUIRE(inbox()->books.received == 4);
+
+  static_cast<void>(client.close(soon()));
+  const Result<Inbox> in_the_end = client.inbox(Deadline{});
+  REQUIRE(in_the_end->pattern == pattern);
+  REQUIRE(in_the_end->books.received == 4);
+  REQUIRE(total(in_the_end->books.dropped) == 3);
+  Node other = Node::join(broker.address());
+  static_cast<void>(other.close(soon()));
+  REQUIRE(other.inbox(soon()).error() == Errc::closed);
+}
+
+TEST_CASE("a question that is not published is not said to have been asked", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node node = Node::join(broker.address());
+  int asked = 0;
+  const RequestOptions options{.headers = nullptr, .on_asked = [&asked](std::uint64_t) { ++asked; }};
+  REQUIRE(node.request("not a subject", {}, soon(), options).error() == Errc::bad_address);
+  REQUIRE(asked == 0);
+  REQUIRE(node.request("nobody", {}, soon(), options).error() == Errc::no_subscriber);
+  REQUIRE(asked == 1);
+}
+
+TEST_CASE("who throws when he is told of his question, or of an answer, may go on", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node node = Node::join(broker.address());
+  const Service service = node.serve("a", [](Request& request) { static_cast<void>(request.reply(request.bytes())); });
+  const auto fails = [](std::uint64_t) { throw std::runtime_error("no"); };
+  REQUIRE_THROWS_AS(node.request("a", bytes_of("1"), soon(), {.on_asked = fails}), std::runtime_error);
+  const auto also_fails = [](Delivery&&) -> bool { throw std::runtime_error("no"); };
+  REQUIRE_THROWS_AS(node.request_many("a", bytes_of("2"), also_fails, soon()), std::runtime_error);
+  REQUIRE(text(node.request("a", bytes_of("3"), soon())) == "3");
+}
+
+TEST_CASE("the books of a subscription are there after its node was closed", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node node = Node::join(broker.address());
+  const Subscription subscription = node.subscribe("a");
+  REQUIRE_FALSE(node.publish("a", {}));
+  REQUIRE(eventually([&] { return subscription.books().received == 1; }));
+  REQUIRE_FALSE(node.close(soon()));
+  REQUIRE(subscription.books().received == 1);
+}
+
 TEST_CASE("headers and the subject for answers arrive as they were sent", "[bus]") {
   const Broker broker({fresh_address("shm")});
   Node node = Node::join(broker.address());
