@@ -98,6 +98,11 @@ TEST_CASE("a message that did not come between others is a hole unless a drop ac
     REQUIRE(result.sum.dropped == 2);
     REQUIRE(result.groups.at(0).dropped.at("queue_full") == 2);
   }
+  SECTION("answers that nobody waited for any more, said one after the other") {
+    sub.dropped("expired", 1, 3).dropped("expired", 1, 4).unsubscribed(true, 4);
+    REQUIRE(audit({&pub, &sub}).groups.at(0).dropped.at("expired") == 2);
+    REQUIRE(audit({&pub, &sub}).sum.closed());
+  }
   SECTION("what it left behind when it ended is none") {
     sub.dropped("closed", 2, 4).unsubscribed(false, 4);
     REQUIRE(audit({&pub, &sub}).sum.holes == 2);

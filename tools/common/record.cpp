@@ -179,15 +179,21 @@ void Record::received(std::uint64_t subscription, const Delivery& message) {
   end(now());
 }
 
-void Record::unsubscribed(std::uint64_t subscription, const SubscriptionBooks& books, bool idle) {
+void Record::dropped(std::uint64_t subscription, const ReasonCounts& dropped) {
+  ReasonCounts& said = dropped_[subscription];
   for (std::size_t i = 0; i < kReasons; ++i) {
-    if (books.dropped[i] == 0) continue;
+    if (dropped[i] <= said[i]) continue;
     begin("dropped");
     add("subscription", subscription);
     add("reason", name(static_cast<Reason>(i)));
-    add("count", books.dropped[i]);
+    add("count", dropped[i] - said[i]);
     end(now());
+    said[i] = dropped[i];
   }
+}
+
+void Record::unsubscribed(std::uint64_t subscription, const SubscriptionBooks& books, bool idle) {
+  dropped(subscription, books.dropped);
   begin("unsubscribed");
   add("subscription", subscription);
   add("received", books.received);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,6 +39,9 @@ class Record {
   void look(const Node& node) { look(node, now()); }
   void subscribed(std::uint64_t subscription, std::string_view pattern, const SubscribeOptions& options);
   void received(std::uint64_t subscription, const Delivery& message);
+  /// What was dropped since this was last called. Before the message that came after it, so that also the record of a
+  /// killed program says it.
+  void dropped(std::uint64_t subscription, const ReasonCounts& dropped);
   /// The subscription is over. `idle`: nothing waited, and all that was accepted a while ago had come.
   void unsubscribed(std::uint64_t subscription, const SubscriptionBooks& books, bool idle);
   void left(const NodeBooks& books);
@@ -58,6 +62,7 @@ class Record {
   std::string who_;
   std::string buffer_;
   std::int64_t written_ = 0, watched_ = 0;
+  std::map<std::uint64_t, ReasonCounts> dropped_;  // said so far, by subscription
   std::uint64_t accepted_ = 0;
   std::uint64_t reconnects_ = 0;
   std::uint64_t published_ = 0;  // the last number

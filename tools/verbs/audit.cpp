@@ -169,20 +169,22 @@ const Verb& audit_verb() noexcept {
        "when it left",
        "1s"},
   }};
-  static constexpr std::array<Example, 2> kExamples{{
+  static constexpr std::array<Example, 3> kExamples{{
       {"bus audit pub.jsonl sub.jsonl", "after bus pub ... --record pub.jsonl and bus sub ... --record sub.jsonl"},
+      {"bus audit request.jsonl reply.jsonl", "questions and answers: the same with bus request and bus reply"},
       {"bus audit *.jsonl --json | jq 'select(.type == \"summary\")'", "the sums as an object"},
   }};
   static constexpr Verb kVerb{
       "audit",
-      "closes the books over the records of pub and sub: what became of each message",
+      "closes the books over records: what became of each message",
       "FILE...",
       1,
       100'000,
-      "Reads what bus pub and bus sub wrote with --record, and says of each message that a subscription should have\n"
-      "had: delivered, dropped by its rule, missing on a lossy link, in flight when it left, or unknown because\n"
-      "somebody died. Exit code 5 on a hole (accepted, owed, and counted nowhere), on a message that nobody\n"
-      "published, on a damaged one and on one that came twice.\n",
+      "Reads what bus pub, sub, request and reply wrote with --record, and says of each message that a subscription\n"
+      "should have had: delivered, dropped by its rule, missing on a lossy link, in flight when it left, or unknown\n"
+      "because somebody died. An answer that nobody waited for any more is dropped, too (expired). Exit code 5 on a\n"
+      "hole (accepted, owed, and counted nowhere), on a message that nobody published, on a damaged one and on one\n"
+      "that came twice.\n",
       kOptions,
       kExamples,
       run_audit,

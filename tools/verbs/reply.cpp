@@ -9,6 +9,7 @@
 #include "tools/common/command.hpp"
 #include "tools/common/endpoint.hpp"
 #include "tools/common/log.hpp"
+#include "tools/common/record.hpp"
 #include "tools/common/summary.hpp"
 #include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
@@ -19,7 +20,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kAnswerFor = 5s;  // an answer that the broker does not take for so long has failed
+constexpr auto kAnswerFor = 5s;          // an answer that the broker does not take for so long has failed
+constexpr std::uint64_t kQuestions = 1;  // the number of the subscription in the record
+constexpr auto kWatchEvery = 100ms;      // for the record, while no question comes: what does the node know?
 
 class Replying {
  public:
@@ -28,8 +31,11 @@ class Replying {
 
  private:
   void check_options() const;
+  [[nodiscard]] Result<Delivery> next_question();
   void answer(const Delivery& question);
+  void publish(const std::string& subject, std::span<const std::byte> payload, const HeaderBlock& headers);
   void answer_all();
+  void finish();
   void report_summary();
 
   const Arguments& arguments_;
@@ -38,8 +44,11 @@ class Replying {
   const std::string command_;
   const std::uint64_t count_;
   Output output_;
+  std::optional<Record> record_;
   std::optional<Node> node_;
   Subscription questions_;
+  bool idle_ = false;           // nothing waited when it was last looked
+  std::uint64_t sequence_ = 0;  // of the last answer
   std::uint64_t asked_ = 0, answered_ = 0, bytes_ = 0, failed_ = 0;
   std::error_code failure_;
   Clock::time_point start_{}, last_{};
@@ -66,12 +75,28 @@ void Replying::check_options() const {
   }
 }
 
+/// With a record, what the node knows goes there meanwhile.
+Result<Delivery> Replying::next_question() {
+  if (!record_) return questions_.receive();
+  Result<Delivery> question = questions_.try_receive();
+  idle_ = !question && question.error() == Errc::would_block;
+  while (!question && (question.error() == Errc::would_block || question.error() == Errc::timed_out)) {
+    record_->watch(*node_);
+    record_->flush();
+    question = questions_.receive(in(kWatchEvery));
+  }
+  idle_ = idle_ && !question;
+  if (question) record_->received(kQuestions, *question);
+  return question;
+}
+
 void Replying::answer(const Delivery& question) {
   ++asked_;
   std::vector<std::byte> output;
   std::span<const std::byte> payload;
   HeaderBlock headers;
   if (!command_.empty()) {
+    if (record_) record_->flush();  // it may take long
     Filtered filtered =
         filter_command(command_, question.bytes(), signals_, {"BUS_SUBJECT=" + std::string(question.subject())});
     output = std::move(filtered.output);
@@ -91,32 +116,62 @@ void Replying::answer(const Delivery& question) {
     log::debug("message " + std::to_string(asked_) + " wants no answer");
     return;
   }
+  publish(std::string(question.reply()), payload, headers);
+}
+
+void Replying::publish(const std::string& subject, std::span<const std::byte> payload, const HeaderBlock& headers) {
   PublishOptions options;
   if (!headers.bytes().empty()) options.headers = &headers;
+  options.sequence = &sequence_;
+  const std::int64_t time = record_ ? Record::now() : 0;
   const std::error_code error = until_stopped(signals_, in(kAnswerFor), [&](Deadline deadline) {
-    return node_->publish(question.reply(), payload, options, deadline);
+    const std::error_code outcome = node_->publish(subject, payload, options, deadline);
+    if (outcome == Errc::timed_out && record_) record_->flush();
+    return outcome;
   });
-  if (!error) {
-    ++answered_;
-    bytes_ += payload.size();
+  if (error) {
+    ++failed_;
+    log::warn(describe("answer", subject, error));
     return;
   }
-  ++failed_;
-  log::warn(describe("answer", question.reply(), error));
+  ++answered_;
+  bytes_ += payload.size();
+  if (!record_) return;
+  record_->published(sequence_, subject, payload, options.level, time);
+  record_->watch(*node_);
 }
 
 void Replying::answer_all() {
   // From another thread: wakes whoever waits for a question.
   const Signals::OnStop guard(signals_, [this] { questions_.close(); });
   while (asked_ < count_) {
-    const Result<Delivery> question = questions_.receive();
+    const Result<Delivery> question = next_question();
     if (!question) {
       if (!signals_.stopped()) failure_ = question.error();
       return;
     }
     answer(*question);
+    if (record_) record_->flush();  // before it is acknowledged
     last_ = Clock::now();
   }
+}
+
+void Replying::finish() {
+  questions_.close();
+  const SubscriptionBooks books = questions_.books();
+  const bool waited = books.dropped[static_cast<std::size_t>(Reason::closed)] > 0;
+  summary_.subscriptions.emplace_back(pattern_, books);
+  if (record_) record_->unsubscribed(kQuestions, books, idle_ && !waited);
+  // What these say shows in the books.
+  const std::error_code flushed =
+      until_stopped(signals_, in(kCloseFor), [this](Deadline d) { return node_->flush(d); });
+  if (record_) {
+    record_->look(*node_);
+    if (!flushed && node_->books().lost == 0) record_->accepted(sequence_);
+  }
+  static_cast<void>(node_->close(in(kCloseFor)));
+  summary_.books = node_->books();
+  if (record_) record_->left(summary_.books);
 }
 
 void Replying::report_summary() {
@@ -134,13 +189,20 @@ Exit Replying::run() {
   node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, nothing));
   SubscribeOptions options;
   options.queue = *arguments_.text("queue");
+  if (arguments_.given("record")) {
+    record_.emplace(*arguments_.text("record"));
+    record_->joined(*node_, arguments_.text("name").value_or("reply"));
+  }
   start_ = last_ = Clock::now();
   try {
     questions_ = node_->subscribe(pattern_, options, in(*arguments_.duration("wait")));
   } catch (const Error&) {
+    static_cast<void>(node_->close(in(kCloseFor)));
+    if (record_) record_->left(node_->books());
     nothing();
     throw;
   }
+  if (record_) record_->subscribed(kQuestions, pattern_, options);
   log::info("answering " + pattern_ + " on " + summary_.bus +
             (node_->hosts_broker() ? " (whose broker is in this process)" : ""));
   if (arguments_.flag("json")) {
@@ -150,12 +212,7 @@ Exit Replying::run() {
   start_ = last_ = Clock::now();
   answer_all();
   const std::string why = questions_.why();
-  questions_.close();
-  summary_.subscriptions.emplace_back(pattern_, questions_.books());
-  // What it says shows in the books.
-  static_cast<void>(until_stopped(signals_, in(kCloseFor), [this](Deadline d) { return node_->flush(d); }));
-  static_cast<void>(node_->close(in(kCloseFor)));
-  summary_.books = node_->books();
+  finish();
   log::info("answered " + std::to_string(answered_) + " of " + counted(asked_, "question"));
   Exit exit = signals_.exit();
   if (!signals_.stopped()) {
@@ -176,7 +233,7 @@ Exit run_reply(const Arguments& arguments, Signals& signals) { return Replying(a
 }  // namespace
 
 const Verb& reply_verb() noexcept {
-  static constexpr std::array<Option, 7> kOptions{{
+  static constexpr std::array<Option, 8> kOptions{{
       kBusOption,
       {0, "echo", Kind::flag, "", "answer with what was asked"},
       {'e', "exec", Kind::text, "COMMAND",
@@ -185,14 +242,16 @@ const Verb& reply_verb() noexcept {
       {'q', "queue", Kind::text, "GROUP",
        "each question goes to one of those who answer it with the same group; '' for one of one's own", "service"},
       {'c', "count", Kind::count, "N", "end after so many questions"},
+      {0, "record", Kind::text, "FILE", "write what was asked and answered there, for bus audit"},
       kNameOption,
       kBusWaitOption,
   }};
-  static constexpr std::array<Example, 4> kExamples{{
+  static constexpr std::array<Example, 5> kExamples{{
       {"bus reply math.double --exec 'expr 2 \\* $(cat)'", "bus request math.double 21 prints 42"},
       {"bus reply 'time.*' --exec date", "a subject may be a pattern; BUS_SUBJECT says which it was"},
       {"bus reply health ok", "always the same"},
       {"bus reply load --echo --bus tcp://host:4222", "for bus request load x --count 1k --interval 0"},
+      {"bus reply load --echo --record reply.jsonl", "bus audit compares it with the record of who asked"},
   }};
   static constexpr Verb kVerb{
       "reply",

@@ -15,6 +15,7 @@
 #include "tools/common/input.hpp"
 #include "tools/common/log.hpp"
 #include "tools/common/progress.hpp"
+#include "tools/common/record.hpp"
 #include "tools/common/summary.hpp"
 #include "tools/common/terminal_text.hpp"
 #include "tools/verbs/all.hpp"
@@ -26,6 +27,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kCloseForAfterSignal = 500ms;
+constexpr std::uint64_t kAnswers = 1;  // the number of the inbox in the record
 
 class Requesting {
  public:
@@ -33,13 +35,18 @@ class Requesting {
   Exit run();
 
  private:
+  [[nodiscard]] bool floods() const noexcept { return repeats_ && interval_ == std::chrono::nanoseconds(0); }
   void check_options();
+  [[nodiscard]] RequestOptions options();
+  [[nodiscard]] bool open_record();
+  void ask();
   void ask_once();
   void ask_many();
   void ask_repeatedly();
   void take(const Delivery& answer);
   void print_round_trip(std::uint64_t number, bool answered, std::chrono::nanoseconds rtt);
   void print_statistics();
+  void finish();
   void report_summary();
   [[nodiscard]] Exit judge() const;
 
@@ -55,7 +62,10 @@ class Requesting {
   const HeaderBlock* given_headers_ = nullptr;
   std::optional<Input> input_;
   std::span<const std::byte> question_;
+  std::optional<Record> record_;
   std::optional<Node> node_;
+  bool inbox_ = false;          // it is in the record
+  std::uint64_t sequence_ = 0;  // of the last question
   Histogram rtt_;
   std::uint64_t asked_ = 0, answers_ = 0, bytes_ = 0;
   std::error_code failure_;
@@ -86,7 +96,41 @@ void Requesting::check_options() {
   if (!headers_.bytes().empty()) given_headers_ = &headers_;
 }
 
+/// Of the next question. It is in the record before its answer is waited for.
+RequestOptions Requesting::options() {
+  RequestOptions options;
+  options.headers = given_headers_;
+  if (!record_) return options;
+  options.on_asked = [this, time = Record::now()](std::uint64_t sequence) {
+    sequence_ = sequence;
+    record_->published(sequence, subject_, question_, Level::accepted, time);
+    record_->watch(*node_);
+    record_->flush();
+  };
+  return options;
+}
+
+/// Answers are expected from before the first question on. False: there is no inbox for them.
+bool Requesting::open_record() {
+  record_.emplace(*arguments_.text("record"));
+  record_->joined(*node_, arguments_.text("name").value_or("request"));
+  const Result<Inbox> inbox = node_->inbox(in(timeout_));
+  if (!inbox) {
+    failure_ = inbox.error();
+    return false;
+  }
+  inbox_ = true;
+  record_->subscribed(kAnswers, inbox->pattern, inbox->options);
+  return true;
+}
+
 void Requesting::take(const Delivery& answer) {
+  if (record_) {
+    // Answers to earlier questions that nobody waited for any more came before this one.
+    record_->dropped(kAnswers, node_->inbox(Deadline{})->books.dropped);
+    record_->received(kAnswers, answer);
+    if (!floods()) record_->flush();  // before it is printed
+  }
   ++answers_;
   bytes_ += answer.size();
   last_ = Clock::now();
@@ -95,7 +139,7 @@ void Requesting::take(const Delivery& answer) {
 
 void Requesting::ask_once() {
   ++asked_;
-  const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), {.headers = given_headers_});
+  const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), options());
   last_ = Clock::now();
   if (!answer) {
     failure_ = answer.error();
@@ -116,7 +160,7 @@ void Requesting::ask_many() {
         output_.flush();
         return !signals_.stopped();
       },
-      in(timeout_), {.headers = given_headers_});
+      in(timeout_), options());
   if (!failure_ && answers_ == 0) failure_ = Errc::timed_out;
 }
 
@@ -145,14 +189,13 @@ void Requesting::print_round_trip(std::uint64_t number, bool answered, std::chro
 }
 
 void Requesting::ask_repeatedly() {
-  const bool flood = interval_ == 0ns;
   std::optional<Progress> progress;
-  if (flood) progress.emplace("received");
+  if (floods()) progress.emplace("received");
   auto due = Clock::now();
   for (std::uint64_t i = 0; i < count_ && !signals_.stopped(); ++i) {
     const auto start = Clock::now();
     ++asked_;
-    const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), {.headers = given_headers_});
+    const Result<Delivery> answer = node_->request(subject_, question_, in(timeout_), options());
     last_ = Clock::now();
     const auto rtt = last_ - start;
     if (answer) {
@@ -162,7 +205,7 @@ void Requesting::ask_repeatedly() {
       failure_ = answer.error();
       return;
     }
-    if (flood) {
+    if (floods()) {
       progress->update(answers_, bytes_);
       continue;
     }
@@ -188,6 +231,24 @@ void Requesting::print_statistics() {
                   us(rtt_.least()), us(rtt_.quantile(0.5)), us(rtt_.quantile(0.9)), us(rtt_.quantile(0.99)),
                   us(rtt_.quantile(0.999)), us(rtt_.greatest()));
     output_.write(text.data());
+  }
+}
+
+void Requesting::finish() {
+  const Deadline deadline = in(signals_.stopped() ? Clock::duration(kCloseForAfterSignal) : kCloseFor);
+  if (record_) {
+    // What the broker has sent to the inbox so far comes before its word that it has accepted everything.
+    const std::error_code flushed = node_->flush(deadline);
+    record_->look(*node_);
+    if (!flushed && node_->books().lost == 0) record_->accepted(sequence_);
+    if (inbox_) record_->unsubscribed(kAnswers, node_->inbox(Deadline{})->books, !flushed);
+  }
+  // What it says shows in the books.
+  static_cast<void>(node_->close(deadline));
+  summary_.books = node_->books();
+  if (record_) record_->left(summary_.books);
+  if (const Result<Inbox> inbox = node_->inbox(Deadline{})) {
+    summary_.subscriptions.emplace_back(inbox->pattern, inbox->books);
   }
 }
 
@@ -238,6 +299,16 @@ Exit Requesting::judge() const {
   return Exit::ok;
 }
 
+void Requesting::ask() {
+  if (many_) {
+    ask_many();
+  } else if (repeats_) {
+    ask_repeatedly();
+  } else {
+    ask_once();
+  }
+}
+
 Exit Requesting::run() {
   check_options();
   summary_.bus = bus_of(arguments_);
@@ -254,19 +325,11 @@ Exit Requesting::run() {
   try {
     // From another thread: wakes whoever waits for an answer.
     const Signals::OnStop guard(signals_, [this] { static_cast<void>(node_->close(in(kCloseForAfterSignal))); });
-    if (many_) {
-      ask_many();
-    } else if (repeats_) {
-      ask_repeatedly();
-    } else {
-      ask_once();
-    }
+    if (!arguments_.given("record") || open_record()) ask();
   } catch (const OutputStuck&) {
     // There was a signal: what is left to do is to end.
   }
-  // What it says shows in the books.
-  static_cast<void>(node_->close(in(signals_.stopped() ? Clock::duration(kCloseForAfterSignal) : kCloseFor)));
-  summary_.books = node_->books();
+  finish();
   try {
     if (repeats_ && !json_) print_statistics();
   } catch (const OutputStuck&) {
@@ -282,7 +345,7 @@ Exit run_request(const Arguments& arguments, Signals& signals) { return Requesti
 }  // namespace
 
 const Verb& request_verb() noexcept {
-  static constexpr std::array<Option, 9> kOptions{{
+  static constexpr std::array<Option, 10> kOptions{{
       kBusOption,
       {'t', "timeout", Kind::duration, "D", "how long to wait for the answer: exit code 3", "5s"},
       {0, "many", Kind::flag, "", "print all answers that come until the timeout"},
@@ -291,14 +354,17 @@ const Verb& request_verb() noexcept {
        "the same: from one question to the next; 0: as fast as it can, and only the summary", "1s"},
       {'f', "format", Kind::choice, kFormats, "how answers are printed", "line"},
       {'H', "header", Kind::list, "KEY:VALUE", "say this about the question; may be repeated"},
+      {0, "record", Kind::text, "FILE", "write what was asked and answered there, for bus audit"},
       kNameOption,
       kBusWaitOption,
   }};
-  static constexpr std::array<Example, 5> kExamples{{
+  static constexpr std::array<Example, 6> kExamples{{
       {"bus request math.double 21", "prints the answer of bus reply math.double"},
       {"bus request build < job.json --timeout 10m", "asks with all of stdin"},
       {"bus request health '' --many --timeout 1s", "everybody's answer, where each has a --queue of its own"},
       {"bus request load x --count 10k --interval 0", "percentiles of ten thousand round trips"},
+      {"bus request load x --count 1k --interval 0 --record request.jsonl",
+       "with bus reply ... --record reply.jsonl: bus audit request.jsonl reply.jsonl"},
       {"bus request load x --json | jq .", "objects: the answer, and the summary"},
   }};
   static constexpr Verb kVerb{
