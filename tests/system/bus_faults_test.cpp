@@ -40,10 +40,10 @@ std::uint64_t setting(const char* name, std::uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-/// So many of all kills.
-std::uint64_t kills(std::uint64_t of_200) {
+/// So many of all kills, for each of `among`; one at least.
+std::uint64_t kills(std::uint64_t of_200, std::uint64_t among) {
   constexpr std::uint64_t kOrdinary = kSanitized ? 20 : 200;  // processes start many times slower
-  return std::max<std::uint64_t>(1, setting("BUS_KILL_CYCLES", kOrdinary) * of_200 / 200);
+  return std::max<std::uint64_t>(1, setting("BUS_KILL_CYCLES", kOrdinary) * of_200 / 200 / among);
 }
 
 /// Chance, the same for the same seed; says it.
@@ -203,7 +203,7 @@ struct Line {
 
 TEST_CASE("a broker that is killed again and again loses nothing that was to be delivered", "[system][kill]") {
   Chance chance("kills of brokers");
-  const std::uint64_t each = kills(81) / kSchemes.size();
+  const std::uint64_t each = kills(81, kSchemes.size());
   struct Torn : Line {
     using Line::Line;
     std::uint64_t killed = 0;
@@ -243,7 +243,7 @@ TEST_CASE("a broker that is killed again and again loses nothing that was to be 
 TEST_CASE("a subscriber that is killed loses nothing for its group", "[system][kill]") {
   Chance chance("kills of subscribers");
   const std::string scheme = GENERATE("unix", "shm", "tcp");
-  const std::uint64_t each = kills(66) / kSchemes.size();
+  const std::uint64_t each = kills(66, kSchemes.size());
   const std::string bus = fixed_bus(scheme), folder = temporary_folder();
   const Polite broker = broker_on(bus);
   std::uint64_t made = 0, published = 0;
@@ -279,7 +279,7 @@ TEST_CASE("a subscriber that is killed loses nothing for its group", "[system][k
 TEST_CASE("what a killed publisher was told to be accepted comes", "[system][kill]") {
   Chance chance("kills of publishers");
   const std::string scheme = GENERATE("unix", "shm", "tcp");
-  const std::uint64_t each = kills(48) / kSchemes.size();
+  const std::uint64_t each = kills(48, kSchemes.size());
   const std::string bus = fixed_bus(scheme), folder = temporary_folder();
   const Polite broker = broker_on(bus);
   Polite sub = sub_on(bus, "a", {"--format", "none", "--record", folder + "/sub"});
@@ -338,7 +338,7 @@ TEST_CASE("nodes that were long without a broker are all back before it delivers
 
 TEST_CASE("when the process that hosts the broker is killed, another takes over", "[system][kill]") {
   const std::string scheme = GENERATE("unix", "shm");
-  const std::uint64_t each = kills(10) / 2;
+  const std::uint64_t each = kills(10, 2);
   const std::string bus = scheme + "://" + fresh_name(), folder = temporary_folder();
   const auto start_spare = [&] {
     Polite spare(start_bus({"sub", "nothing", "--bus", bus, "--format", "none"}));
