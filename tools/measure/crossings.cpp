@@ -21,9 +21,8 @@
 #include "tools/measure/ends/ring_end.hpp"
 #include "tools/measure/ends/stream_end.hpp"
 #include "tools/measure/ends/udp_end.hpp"
-#include "tools/measure/loops.hpp"
+#include "tools/measure/run_end.hpp"
 #include "tools/measure/runner.hpp"
-#include "tools/measure/trace.hpp"
 #if defined(BUS_HAS_ZMQ)
 #include "tools/measure/ends/zmq_end.hpp"
 #endif
@@ -146,35 +145,6 @@ Resources shared_memory(std::size_t size) {
 }
 
 WaitMode wait_of(const Job& job) { return parse_wait_mode(job.wait).value_or(WaitMode::hybrid); }
-
-template <class End>
-void run_loop(End& end, const Work& work, Body& body, Findings& found) {
-  const bool near = work.job.role == Role::near;
-  switch (work.job.load_model) {
-    case LoadModel::closed:
-      return near ? ping(end, work, body, found) : echo(end, work, body, found);
-    case LoadModel::flood:
-      return near ? flood(end, work, body, found) : sink(end, work, body, found);
-    case LoadModel::open:
-      return near ? offer(end, work, body, found) : take_open(end, work, body, found);
-    case LoadModel::none:
-      return;
-  }
-}
-
-template <class End>
-void run_end(End& end, const Job& job, Meeting& meeting) {
-  Findings found;
-  Body body(job.size, job.load_model == LoadModel::open ? kTimeHeader : kCountHeader, job.seed);
-  body.prepare_copy();
-  Work work{job, SampleClock(job.clock), 0};
-  work.start = meeting.await_start();
-  sleep_until_start(work.start);
-  if (job.trace && job.role == Role::near) CallCounter::mark();
-  run_loop(end, work, body, found);
-  if (job.trace && job.role == Role::near) CallCounter::mark();
-  meeting.report(std::move(found));
-}
 
 /// An open loop against an echo: one thread offers, another takes the answers, which carry the times.
 void run_with_answers(BusEnd& end, const Job& job, Meeting& meeting) {
