@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/resource.h>
+#include <sys/types.h>
 
 #include <cstdint>
 
@@ -21,9 +22,14 @@ struct Usage {
     return {ns(used.ru_utime) + ns(used.ru_stime), static_cast<std::uint64_t>(used.ru_nvcsw),
             static_cast<std::uint64_t>(used.ru_nivcsw), static_cast<std::uint64_t>(used.ru_minflt + used.ru_majflt)};
   }
+  /// Another process, all its threads that are there now. What cannot be read is 0. Takes some 0.1 ms.
+  [[nodiscard]] static Usage of(pid_t process);
   [[nodiscard]] Usage since(const Usage& before) const noexcept {
     return {cpu_ns - before.cpu_ns, voluntary - before.voluntary, involuntary - before.involuntary,
             faults - before.faults};
+  }
+  [[nodiscard]] Usage with(const Usage& other) const noexcept {
+    return {cpu_ns + other.cpu_ns, voluntary + other.voluntary, involuntary + other.involuntary, faults + other.faults};
   }
 };
 
