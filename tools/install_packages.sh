@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools/install_packages.sh [--with tests]: installs the Debian 12 packages that this source needs, if any is missing.
+# tools/install_packages.sh [--with tests] [--with brokers]: installs the Debian 12 packages that this source needs, if any is missing.
 #
 # The one list of them. Silent when nothing is missing; otherwise it needs root or sudo, and apt's configured mirrors.
 set -euo pipefail
@@ -14,6 +14,7 @@ packages=(
   libtomlplusplus-dev    # configuration files
   nodejs npm             # the charts of the HTML report; without them it is left out
   libzmq3-dev libnng-dev # peers in comparisons; without them they are left out
+  libnats-dev libmosquitto-dev libhiredis-dev  # clients of other brokers in comparisons; the same
   catch2                 # the tests, which every preset configures
 )
 test_packages=(
@@ -24,13 +25,16 @@ test_packages=(
   netcat-openbsd procps             # programs that know nothing of ipcbus and are talked to; pgrep, ps
   chromium                          # the browser that opens the HTML report
 )
+# Other brokers, for bus compare --brokers. They are wanted as programs: none of them is to run as a service.
+broker_packages=(nats-server mosquitto redis-server)
 # What another source may have installed under another name; Debian's package would be in conflict with that one.
 declare -A command_of=([nodejs]=node [npm]=npm)
 
 while (($# > 0)); do
   case "$1 ${2-}" in
     "--with tests") packages+=("${test_packages[@]}"); shift 2 ;;
-    *) echo "usage: tools/install_packages.sh [--with tests]" >&2; exit 2 ;;
+    "--with brokers") packages+=("${broker_packages[@]}"); shift 2 ;;
+    *) echo "usage: tools/install_packages.sh [--with tests] [--with brokers]" >&2; exit 2 ;;
   esac
 done
 
@@ -64,4 +68,26 @@ apt() {
 }
 # One broken source of many is no reason to stop: the installation tells whether what is needed was found.
 apt update || echo "install_packages: apt-get update failed; trying with the package lists that are here" >&2
+services=()
+for package in "${broker_packages[@]}"; do
+  [[ " ${missing[*]} " != *" $package "* ]] || services+=("$package.service")
+done
+# A link to /dev/null in the place of a unit: it is not started, now or when the system is. Source: systemd.unit(5). Without
+# systemd a policy says no, if there is none yet. Source: invoke-rc.d(8).
+policy=/usr/sbin/policy-rc.d
+made_policy=0
+if ((${#services[@]} > 0)); then
+  echo "none of these is going to run as a service (systemctl unmask NAME undoes that): ${services[*]}"
+  "${as_root[@]}" mkdir -p /etc/systemd/system
+fi
+for service in "${services[@]}"; do
+  [[ -e /etc/systemd/system/$service ]] || "${as_root[@]}" ln -s /dev/null "/etc/systemd/system/$service"
+done
+remove_policy() { ((made_policy == 0)) || "${as_root[@]}" rm -f "$policy"; }
+trap remove_policy EXIT
+if ((${#services[@]} > 0)) && [[ ! -e $policy ]]; then
+  made_policy=1
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+fi
 apt install -y --no-install-recommends "${missing[@]}" >/dev/null
