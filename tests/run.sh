@@ -248,7 +248,7 @@ step_fuzz() {
   remember fuzz "$count"
 }
 
-tools/install_packages.sh --with tests
+tools/install_packages.sh --with tests --with brokers
 say "with $jobs jobs: ${steps[*]}; $(c++ --version | head -n 1); $(clang++-14 --version | head -n 1)"
 state=$(fingerprint)
 for step in "${steps[@]}"; do "step_$step"; done

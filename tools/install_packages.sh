@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tools/install_packages.sh [--with tests] [--with brokers]: installs the Debian 12 packages that this source needs, if any is missing.
+# tools/install_packages.sh [--with tests] [--with brokers]: installs the Debian 12 packages that this source needs, if
+# any is missing.
 #
 # The one list of them. Silent when nothing is missing; otherwise it needs root or sudo, and apt's configured mirrors.
 set -euo pipefail
@@ -68,26 +69,27 @@ apt() {
 }
 # One broken source of many is no reason to stop: the installation tells whether what is needed was found.
 apt update || echo "install_packages: apt-get update failed; trying with the package lists that are here" >&2
+# A link to /dev/null in the place of a unit: it is not started, now or when the system is. Source: systemd.unit(5).
+# Where there is no systemd, a policy says no while packages are installed. Source: invoke-rc.d(8).
 services=()
 for package in "${broker_packages[@]}"; do
   [[ " ${missing[*]} " != *" $package "* ]] || services+=("$package.service")
 done
-# A link to /dev/null in the place of a unit: it is not started, now or when the system is. Source: systemd.unit(5). Without
-# systemd a policy says no, if there is none yet. Source: invoke-rc.d(8).
-policy=/usr/sbin/policy-rc.d
-made_policy=0
 if ((${#services[@]} > 0)); then
   echo "none of these is going to run as a service (systemctl unmask NAME undoes that): ${services[*]}"
-  "${as_root[@]}" mkdir -p /etc/systemd/system
-fi
-for service in "${services[@]}"; do
-  [[ -e /etc/systemd/system/$service ]] || "${as_root[@]}" ln -s /dev/null "/etc/systemd/system/$service"
-done
-remove_policy() { ((made_policy == 0)) || "${as_root[@]}" rm -f "$policy"; }
-trap remove_policy EXIT
-if ((${#services[@]} > 0)) && [[ ! -e $policy ]]; then
-  made_policy=1
-  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
-  "${as_root[@]}" chmod 755 "$policy"
+  echo "so what is said now of masked units and denied starts is as it shall be"
+  units=/etc/systemd/system
+  "${as_root[@]}" mkdir -p "$units"
+  for service in "${services[@]}"; do
+    [[ -e $units/$service || -L $units/$service ]] || "${as_root[@]}" ln -s /dev/null "$units/$service"
+  done
+  policy=/usr/sbin/policy-rc.d
+  mark='# Made by install_packages.sh for as long as it runs.'
+  # One of ours is there when a run was killed.
+  if [[ ! -e $policy ]] || grep -qxF "$mark" "$policy"; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod 755 "$policy"
+  fi
 fi
 apt install -y --no-install-recommends "${missing[@]}" >/dev/null

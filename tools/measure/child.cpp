@@ -100,7 +100,7 @@ Child::~Child() {
 
 bool Child::ended() {
   while (!ended_) {
-    const pid_t heard = ::waitpid(pid_, nullptr, WNOHANG);
+    const pid_t heard = ::waitpid(pid_, &status_, WNOHANG);
     if (heard == 0) return false;
     if (heard < 0 && errno == EINTR) continue;
     ended_ = true;
@@ -129,18 +129,31 @@ std::string Child::said() const {
   }
 }
 
-std::string Child::text(const char* what) const {
+std::string Child::epitaph() {
+  std::string text = name_ + " has ended before its time";
+  if (!ended()) return with_last_line(text);
+  if (WIFSIGNALED(status_)) {
+    const char* const name = ::sigdescr_np(WTERMSIG(status_));
+    text.append(" (signal ").append(std::to_string(WTERMSIG(status_))).append(name == nullptr ? "" : ", ");
+    text.append(name == nullptr ? "" : name).append(")");
+  } else {
+    text.append(" (exit code ").append(std::to_string(WEXITSTATUS(status_))).append(")");
+  }
+  return with_last_line(text);
+}
+
+std::string Child::with_last_line(std::string text) const {
   std::string last = said();
   last.erase(last.find_last_not_of(" \n\r") + 1);
   const auto line = last.rfind('\n');
   if (line != std::string::npos) last.erase(0, line + 1);
-  return name_ + " " + what + (last.empty() ? "" : ": " + last);
+  return last.empty() ? text : text.append("; it said last: ").append(last);
 }
 
 void Child::wait_until(const std::function<bool()>& ready, Deadline deadline) {
   while (!ready()) {
     if (ended()) throw Error(Errc::refused, epitaph());
-    if (Clock::now() >= deadline) throw Error(Errc::timed_out, text("did not get ready in time"));
+    if (Clock::now() >= deadline) throw Error(Errc::timed_out, with_last_line(name_ + " did not get ready in time"));
     static_cast<void>(ends_until(std::min<Deadline>(deadline, in(kLook))));
   }
 }

@@ -48,19 +48,20 @@ class Child {
   [[nodiscard]] int end_fd() const noexcept { return gone_.get(); }
   /// All that it has written to stdout and stderr so far.
   [[nodiscard]] std::string said() const;
-  /// What is said of one that should not have ended, with its last line.
-  [[nodiscard]] std::string epitaph() const { return text("has ended before its time"); }
+  /// What is said of one that should not have ended: how it did, and its last line.
+  [[nodiscard]] std::string epitaph();
   /// Until `ready` says so. Throws Error, with the program's last line, when it ends before that, or at the deadline.
   void wait_until(const std::function<bool()>& ready, Deadline deadline);
 
  private:
   [[nodiscard]] bool ends_until(Deadline deadline);
-  [[nodiscard]] std::string text(const char* what) const;
+  [[nodiscard]] std::string with_last_line(std::string text) const;
 
   const std::string name_;
   os::Fd said_, gone_;
   pid_t pid_ = 0;
   bool ended_ = false;
+  int status_ = 0;  // of wait(2), when it has ended
 };
 
 }  // namespace bus::tools::measure

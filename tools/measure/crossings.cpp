@@ -15,6 +15,8 @@
 
 #include "bus/core/errc.hpp"
 #include "bus/core/os/local_socket.hpp"
+#include "tools/measure/broker_process.hpp"
+#include "tools/measure/brokers.hpp"
 #include "tools/measure/ends/bus_end.hpp"
 #include "tools/measure/ends/descriptor.hpp"
 #include "tools/measure/ends/queue_end.hpp"
@@ -244,10 +246,13 @@ std::span<const Crossing> crossings() noexcept { return kCrossings; }
 
 const Crossing* find_crossing(std::string_view id) noexcept {
   const auto it = std::find_if(kCrossings.begin(), kCrossings.end(), [id](const Crossing& c) { return c.id == id; });
-  return it == kCrossings.end() ? nullptr : &*it;
+  if (it != kCrossings.end()) return &*it;
+  const Broker* const broker = find_broker(id);
+  return broker != nullptr && lack_of(*broker).empty() ? &broker->crossing : nullptr;
 }
 
 std::string library_of(std::string_view id) {
+  if (const Broker* const broker = find_broker(id)) return versions_of(*broker);
   if (id == "boost-queue") return QueueEnd::version();
 #if defined(BUS_HAS_ZMQ)
   if (id.starts_with("zmq")) return ZmqEnd::version();
@@ -259,12 +264,14 @@ std::string library_of(std::string_view id) {
 }
 
 std::string peer_address(std::string_view id) {
+  if (find_broker(id) != nullptr) return broker_place(id);
   if (id.ends_with("-tcp")) return id.starts_with("zmq") ? "tcp://127.0.0.1:*" : "tcp://127.0.0.1:0";
   if (id.ends_with("-ipc")) return "ipc://" + os::runtime_directory() + "/" + fresh_name();
   return fresh_name();
 }
 
 void sweep_peer(const Job& job) noexcept {
+  if (find_broker(job.crossing) != nullptr) return sweep_broker(job);
   if (job.crossing == "boost-queue") QueueEnd::remove(job.address);
   constexpr std::string_view kIpc = "ipc://";
   if (job.address.starts_with(kIpc)) ::unlink(job.address.c_str() + kIpc.size());
@@ -292,6 +299,7 @@ void run_role(const Job& job, std::span<const int> fds, Meeting& meeting) {
   const WaitMode wait = wait_of(job);
   const std::string& crossing = job.crossing;
   if (crossing == "bus") return run_bus(job, meeting);
+  if (is_through_broker(crossing)) return run_at_broker(job, meeting);
   if (job.load_model == LoadModel::none) return run_cost(job, meeting);
   if (crossing == "boost-queue") return run_queue(job, meeting);
 #if defined(BUS_HAS_ZMQ)

@@ -23,11 +23,12 @@ struct Crossing {
   bool one_process;                 // both ends in one process
   std::span<const WaitMode> waits;  // those that it knows; a row with another takes the nearest of them
   std::uint64_t least_size, most_size;
-  double copies;  // of a payload, from the sender's memory to where the receiver reads it
+  std::optional<double> copies;  // of a payload, from the sender's memory to where the receiver reads it
 };
 
-/// Floors and peers that this program was built with; not ipcbus' own.
+/// Floors and peers that this program was built with; not ipcbus' own, and no brokers (brokers.hpp).
 [[nodiscard]] std::span<const Crossing> crossings() noexcept;
+/// Of those, and of the brokers that can be measured here.
 [[nodiscard]] const Crossing* find_crossing(std::string_view id) noexcept;
 /// Name and version of a peer's library; empty for floors.
 [[nodiscard]] std::string library_of(std::string_view id);

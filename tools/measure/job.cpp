@@ -55,6 +55,7 @@ std::string to_json(const Job& job) {
       {"batch", job.batch},
       {"producers", job.producers},
       {"index", job.index},
+      {"broker_pid", job.broker_pid},
       {"arrivals", {static_cast<int>(job.arrivals.kind), job.arrivals.rate, job.arrivals.burst, job.arrivals.seed}},
       {"entries", std::move(trace)},
       {"warm_up", job.warm_up_ns},
@@ -85,6 +86,7 @@ Job job_from_json(std::string_view text) {
   job.batch = json.at("batch");
   job.producers = json.at("producers");
   job.index = json.at("index");
+  job.broker_pid = json.at("broker_pid");
   const Json& arrivals = json.at("arrivals");
   job.arrivals.kind = static_cast<Arrivals::Kind>(arrivals.at(0).get<int>());
   job.arrivals.rate = arrivals.at(1);

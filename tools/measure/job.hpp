@@ -1,7 +1,7 @@
 // tools/measure/job.hpp: what one process of a repetition is told to do, and what it found.
 //
 // The process that measures starts the others and talks to each over a socket of its own, in JSON (control.hpp):
-//   it tells     the job              once
+//   it tells     the job              once; its address is that of the broker, where there is one
 //   it is told   address              the far end: where it can be reached
 //   it tells     the far end's address to the near ends
 //   it is told   ready
@@ -23,8 +23,9 @@
 
 namespace bus::tools::measure {
 
-/// The end that offers the messages, the one that takes them, or both in threads of one process.
-enum class Role : unsigned char { near, far, both };
+/// The end that offers the messages, the one that takes them, both in threads of one process, or the broker between
+/// them.
+enum class Role : unsigned char { near, far, both, broker };
 
 struct Job {
   std::string crossing;  // which way of crossing: "bus", "ring", "unix", ... (crossings.hpp)
@@ -39,6 +40,7 @@ struct Job {
   std::uint64_t batch = 1;
   std::uint64_t producers = 1;
   std::uint64_t index = 0;  // of this near end
+  int broker_pid = 0;       // of the broker that the messages go through; 0: none
   Arrivals arrivals;        // open
   std::uint64_t warm_up_ns = 0, timed_ns = 0;
   std::uint64_t most_messages = 0;  // ends the timed part earlier; 0: it does not

@@ -31,12 +31,13 @@ struct Work {
   std::uint64_t start = 0;
 };
 
-/// The usage of the process between the first and the last timed message.
+/// The usage of the process between the first and the last timed message; with that of the broker, if it is given.
 class TimedUsage {
  public:
-  void begin() noexcept { before_ = Usage::now(); }
-  void end(Findings& findings) const noexcept {
-    const Usage used = Usage::now().since(before_);
+  explicit TimedUsage(int broker_pid = 0) noexcept : broker_pid_(broker_pid) {}
+  void begin() { before_ = now(); }
+  void end(Findings& findings) const {
+    const Usage used = now().since(before_);
     findings.cpu_ns = used.cpu_ns;
     findings.voluntary_switches = used.voluntary;
     findings.involuntary_switches = used.involuntary;
@@ -44,6 +45,11 @@ class TimedUsage {
   }
 
  private:
+  [[nodiscard]] Usage now() const {
+    return broker_pid_ == 0 ? Usage::now() : Usage::of(broker_pid_).with(Usage::now());
+  }
+
+  const int broker_pid_;
   Usage before_;
 };
 
@@ -142,15 +148,17 @@ void ping(End& end, const Work& work, Body& body, Findings& found) {
     whole = round(Phase::warm_up);
   } while (whole && (work.clock.now() < warm || found.sent < kWarmUpMessages));
 
-  TimedUsage usage;
+  TimedUsage usage(job.broker_pid);
   usage.begin();
   const std::uint64_t begin = work.clock.now(), stop = begin + job.timed_ns;
   sampler.begin(begin);
   std::uint64_t last = begin;
-  // A slow crossing goes on until it has enough samples to say anything, ten times as long at most.
+  // A slow crossing goes on until it has enough samples to say anything, ten times as long at most. The times of a
+  // traced one are not used.
+  const std::uint64_t latest = job.trace ? stop : begin + 10 * job.timed_ns;
   const auto wants_more = [&] {
     if (job.most_messages != 0 && found.messages >= job.most_messages) return false;
-    return last < stop || (found.messages < kFewSamples && last < begin + 10 * job.timed_ns);
+    return last < stop || (found.messages < kFewSamples && last < latest);
   };
   while (whole && wants_more()) {
     whole = round(Phase::timed);
@@ -260,7 +268,7 @@ void flood(End& end, const Work& work, Body& body, Findings& found) {
     } while (whole && work.clock.now() < stop && (job.most_messages == 0 || found.sent < job.most_messages));
   };
   run_until(Phase::warm_up, work.clock.now() + job.warm_up_ns);
-  TimedUsage usage;
+  TimedUsage usage(job.broker_pid);
   usage.begin();
   const std::uint64_t begin = work.clock.now(), before = found.sent;
   run_until(Phase::timed, begin + job.timed_ns);

@@ -16,6 +16,7 @@
 #include "bus/core/units.hpp"
 #include "tools/common/endpoint.hpp"
 #include "tools/measure/anonymise.hpp"
+#include "tools/measure/brokers.hpp"
 #include "tools/measure/clock.hpp"
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/environment.hpp"
@@ -28,7 +29,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kStarting = 30ms;  // of the processes of a repetition, on the machine that PERFORMANCE speaks of
+constexpr auto kStarting = 30ms;         // of the processes of a repetition, on the machine that PERFORMANCE speaks of
+constexpr auto kStartingBroker = 120ms;  // the same with a broker between them, of a server of any kind
 
 std::string_view name(Measure measure) {
   return measure == Measure::latency ? "latency" : measure == Measure::throughput ? "throughput" : "cost";
@@ -107,6 +109,13 @@ std::string address_for(const std::string& address, const Conditions& c) {
   return made;
 }
 
+/// The same for the broker that nodes join there: what a broker adds to a message takes room, too.
+std::string broker_address_for(const std::string& address, Conditions c) {
+  constexpr std::uint64_t kAround = std::uint64_t{64} << 10;
+  c.size += kAround;
+  return address_for(address, c);
+}
+
 /// For a floor or peer: the nearest of the waits that it knows.
 std::string wait_for(const Crossing& crossing, const std::string& asked) {
   const WaitMode wanted = parse_wait_mode(asked).value_or(WaitMode::hybrid);
@@ -164,6 +173,8 @@ Task with_address(const PlannedRow& planned) {
   Task task = planned.task;
   if (task.job.crossing == "bus") {
     task.job.address = address_for(planned.task.job.address, planned.row.conditions);
+  } else if (task.job.crossing == kOwnBroker) {
+    task.job.address = broker_address_for(planned.task.job.address, planned.row.conditions);
   } else if (planned.row.family == Family::peer) {
     task.job.address = peer_address(task.job.crossing);
   }
@@ -253,6 +264,23 @@ PlannedRow plan_own(const std::string& address, const RowOptions& options) {
   return planned;
 }
 
+PlannedRow plan_own_broker(const std::string& address, const RowOptions& options) {
+  RowOptions used = options;
+  used.conditions.wait = "hybrid";  // as nodes and brokers do, whatever their address says
+  PlannedRow planned = plan_own(address, used);
+  if (planned.task.one_process) {
+    throw Error(Errc::bad_address, "measure " + address + ": its broker is a process, and " + planned.row.name +
+                                       " is for the threads of one");
+  }
+  planned.row.conditions.wait = used.conditions.wait;
+  planned.row.name.insert(0, "broker ");
+  planned.row.address = broker_address_for(address, planned.row.conditions);
+  planned.row.id = id_of(planned.row, "broker-" + planned.row.name.substr(7));
+  planned.row.copies.reset();
+  planned.task.job.crossing = kOwnBroker;
+  return planned;
+}
+
 std::optional<PlannedRow> plan_crossing(std::string_view id, const RowOptions& options) {
   const Crossing* const crossing = find_crossing(id);
   if (crossing == nullptr) throw Error(Errc::not_supported, "measure: no such floor or peer: " + std::string(id));
@@ -270,7 +298,7 @@ std::optional<PlannedRow> plan_crossing(std::string_view id, const RowOptions& o
   row.family = crossing->family;
   row.name = crossing->name;
   row.library = library_of(id);
-  row.copies = crossing->copies + (c.copy ? 1 : 0);
+  if (crossing->copies) row.copies = *crossing->copies + (c.copy ? 1 : 0);
   row.id = id_of(row, id);
   planned.task.job = job_of(used);
   planned.task.job.crossing = id;
@@ -298,6 +326,7 @@ PlannedRow plan_cost(std::string_view id, const RowOptions& options) {
 
 void set_floors(Plan& plan) {
   for (PlannedRow& planned : plan.rows) {
+    if (is_through_broker(planned.task.job.crossing)) continue;  // twice as far as any floor
     const Row* const floor = floor_for(planned.row, plan.rows);
     if (floor != nullptr) planned.row.floor = floor->id;
   }
@@ -306,7 +335,8 @@ void set_floors(Plan& plan) {
 std::chrono::nanoseconds estimate(const Plan& plan) {
   std::chrono::nanoseconds sum{};
   for (const PlannedRow& planned : plan.rows) {
-    sum += kStarting + std::chrono::nanoseconds(planned.task.job.warm_up_ns + planned.task.job.timed_ns);
+    sum += is_through_broker(planned.task.job.crossing) ? kStartingBroker : kStarting;
+    sum += std::chrono::nanoseconds(planned.task.job.warm_up_ns + planned.task.job.timed_ns);
   }
   return sum * plan.repetitions;
 }
@@ -321,6 +351,7 @@ Result run_plan(const Plan& asked, Signals& signals,
   result.started = utc_now();
   result.seed = plan.seed;
   result.baseline = plan.baseline;
+  result.warnings = plan.warnings;
   result.environment = capture_environment(plan.command, plan.anonymise);
   if (!plan.rows.empty()) add_sample_cost(plan.rows[0].task.job.clock, result.environment);
   for (const PlannedRow& planned : plan.rows) {
@@ -358,6 +389,8 @@ Result run_plan(const Plan& asked, Signals& signals,
     const PlannedRow& planned = plan.rows[i];
     if (planned.row.conditions.load_model == LoadModel::none || !planned.task.peer.empty()) continue;
     if (planned.row.conditions.load_model == LoadModel::open) continue;
+    const auto counts = [](const Repetition& made) { return made.invalid.empty(); };
+    if (std::none_of(result.rows[i].repetitions.begin(), result.rows[i].repetitions.end(), counts)) continue;
     if (const auto calls = count_calls(with_address(planned), signals)) {
       result.rows[i].syscalls = calls->calls;
       result.rows[i].yields = calls->yields;

@@ -30,6 +30,7 @@ struct Plan {
   std::uint64_t seed = 1;
   std::string baseline;  // name of a row; those of other names are compared with it where the rest is the same
   bool anonymise = false;
+  std::vector<std::string> warnings;  // of the whole, known before it runs
 };
 
 /// What a row has in common with the others of a measurement.
@@ -44,7 +45,9 @@ struct RowOptions {
 
 /// A row of ipcbus' own on `address`: scheme://, or an address of which only the options are kept. Throws Error.
 [[nodiscard]] PlannedRow plan_own(const std::string& address, const RowOptions&);
-/// A floor or a peer; none when it does not know that measure or size.
+/// Through a broker of ours on `address`, which is as above and crosses processes. Throws Error.
+[[nodiscard]] PlannedRow plan_own_broker(const std::string& address, const RowOptions&);
+/// A floor, a peer, or another broker (brokers.hpp); none when it does not know that measure or size.
 [[nodiscard]] std::optional<PlannedRow> plan_crossing(std::string_view id, const RowOptions&);
 /// "timer" or "memcpy".
 [[nodiscard]] PlannedRow plan_cost(std::string_view id, const RowOptions&);

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "bus/core/errc.hpp"
+#include "tools/measure/broker_process.hpp"
 #include "tools/measure/control.hpp"
 #include "tools/measure/crossings.hpp"
 
@@ -157,6 +158,14 @@ void run_both(Job job, const std::vector<std::string>& warnings, Control& contro
 
 void run(Control& control) {
   const Job job = job_from_json(*control.hear());
+  if (job.role == Role::broker) {
+    // Ended neither with the measuring process nor by a signal to all, but told, if by silence: there is a server to
+    // end, and what it leaves.
+    ::prctl(PR_SET_PDEATHSIG, 0);
+    for (const int signal : {SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);
+    ::fcntl(kControlFd, F_SETFD, FD_CLOEXEC);
+    return serve_broker(job, control);
+  }
   MeetingByControl meeting(control);
   lock_memory(meeting.warnings);
   if (job.role == Role::both) return run_both(job, meeting.warnings, control);

@@ -30,9 +30,9 @@ void run_end(End& end, const Job& job, Meeting& meeting) {
   Work work{job, SampleClock(job.clock), 0};
   work.start = meeting.await_start();
   sleep_until_start(work.start);
-  if (job.trace && job.role == Role::near) CallCounter::mark();
+  if (job.trace) CallCounter::mark();
   run_loop(end, work, body, found);
-  if (job.trace && job.role == Role::near) CallCounter::mark();
+  if (job.trace) CallCounter::mark();
   meeting.report(std::move(found));
 }
 

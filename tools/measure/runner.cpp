@@ -18,6 +18,8 @@
 #include "bus/core/listener.hpp"
 #include "bus/core/units.hpp"
 #include "tools/common/log.hpp"
+#include "tools/measure/broker_process.hpp"
+#include "tools/measure/brokers.hpp"
 #include "tools/measure/control.hpp"
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/hiccup.hpp"
@@ -37,17 +39,20 @@ constexpr auto kOverrun = 20s;  // behind the time that the work should take
 constexpr std::uint64_t kTracedBytes = std::uint64_t{8} << 20;
 constexpr auto kTracing = 10s;
 constexpr auto kEndWithin = 5s;
-constexpr auto kMachinePause = 1ms;  // shorter ones are the scheduler's everyday life
-constexpr auto kBeat = 5ms;          // two hundred wake-ups a second of some microseconds: below p99.9
-constexpr auto kUntilStart = 3ms;    // for all roles to be asleep before the start
+constexpr auto kBrokerTells = 200ms;  // that it has ended, when an end has failed
+constexpr auto kMachinePause = 1ms;   // shorter ones are the scheduler's everyday life
+constexpr auto kBeat = 5ms;           // two hundred wake-ups a second of some microseconds: below p99.9
+constexpr auto kUntilStart = 3ms;     // for all roles to be asleep before the start
 
-/// A role's process. Killed when it is still there at the end.
+/// A role's process. Killed when it is still there at the end; a broker's, which has a server to end, is told before.
 class RoleProcess {
  public:
-  RoleProcess(const Job& job, std::span<const os::Fd> resources) : control_(start(resources)) {
+  RoleProcess(const Job& job, std::span<const os::Fd> resources)
+      : is_broker_(job.role == Role::broker), control_(start(resources)) {
     control_.say(to_json(job));
   }
   ~RoleProcess() {
+    if (is_broker_) end_quietly();
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
@@ -102,7 +107,15 @@ class RoleProcess {
     return Control(std::move(ours));
   }
   [[noreturn]] static void fail() { throw Error(last_system_error(), "cannot start a process of the measurement"); }
+  void end_quietly() noexcept {
+    try {
+      if (pid_ > 0) end();
+    } catch (const std::exception&) {
+      // It is gone already.
+    }
+  }
 
+  const bool is_broker_;
   pid_t pid_ = 0;
   Control control_;
 };
@@ -142,8 +155,10 @@ std::string hear_early(RoleProcess& role, Deadline deadline, Signals& signals, c
 }
 
 struct Started {
+  std::unique_ptr<RoleProcess> broker;  // ends behind the others
   std::vector<std::unique_ptr<RoleProcess>> roles;
   bool has_far = false;  // the first of them
+  pid_t broker_pid = 0;  // of what routes, which may be a child of its role
 };
 
 /// Starts all roles and lets them meet. What a floor needs stays open in the roles alone, so that a death is seen.
@@ -154,6 +169,13 @@ Started start_roles(const Task& task, Signals& signals) {
   Job job = task.job;
   started.has_far = !task.one_process && task.peer.empty() && job.load_model != LoadModel::none;
   const Deadline met = in(kMeetWithin);
+  if (is_through_broker(job.crossing)) {
+    job.role = Role::broker;
+    started.broker = std::make_unique<RoleProcess>(job, std::span<const os::Fd>());
+    ServedBroker served = parse_served(hear_early(*started.broker, met, signals, "start the broker in time"));
+    job.address = std::move(served.address);
+    job.broker_pid = started.broker_pid = served.pid;
+  }
   if (task.one_process) {
     job.role = Role::both;
     job.cpu = task.near_cpu;
@@ -178,47 +200,68 @@ Started start_roles(const Task& task, Signals& signals) {
   return started;
 }
 
+/// Throws what an end has failed of; or, when the broker has ended, what its role says of that. The end and that role
+/// hear of it at the same time: either may be the first to tell.
+[[noreturn]] void fail_at(const Started& started, std::string why, Signals& signals) {
+  try {
+    if (started.broker && signals.wait_for(started.broker->control().fd(), POLLIN, in(kBrokerTells))) {
+      why = findings_from_json(hear(*started.broker, in(kBrokerTells), signals, "tell")).failure;
+    }
+  } catch (const Error&) {
+    why = "the broker's process has ended before its time";
+  }
+  throw Error(Errc::refused, why);
+}
+
 /// The findings of all roles, whoever is first. One that fails or dies ends it: the others might wait for it for ever.
 std::vector<Findings> hear_findings(const Started& started, Deadline deadline, Signals& signals) {
   const std::size_t count = started.roles.size();
   std::vector<Findings> found(count);
   std::vector<bool> heard(count, false);
   for (std::size_t left = count; left > 0;) {
-    std::vector<pollfd> fds{{signals.fd(), POLLIN, 0}};
+    std::vector<pollfd> fds{{signals.fd(), POLLIN, 0},
+                            {started.broker ? started.broker->control().fd() : -1, POLLIN, 0}};
     for (std::size_t i = 0; i < count; ++i) {
       fds.push_back({heard[i] ? -1 : started.roles[i]->control().fd(), POLLIN, 0});
     }
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(std::clamp<long long>(wait, 0, 1 << 30)));
     if (ready < 0 && errno == EINTR) continue;
-    if (signals.stopped()) throw Stopped();
+    if (signals.stopped()) throw Error(Errc::closed, "stopped");
     if (ready == 0) {
       throw Error(Errc::timed_out, "a process did not finish: a message was lost, or the machine is far too slow");
     }
     for (std::size_t i = 0; i < count; ++i) {
-      if (heard[i] || fds[i + 1].revents == 0) continue;
+      if (heard[i] || fds[i + 2].revents == 0) continue;
       found[i] = findings_from_json(hear(*started.roles[i], deadline, signals, "say what it found"));
-      if (!found[i].failure.empty()) throw Error(Errc::refused, found[i].failure);
+      if (!found[i].failure.empty()) fail_at(started, found[i].failure, signals);
       heard[i] = true;
       --left;
     }
+    // The ends may say nothing of it: some wait for a broker to come back.
+    if (left > 0 && fds[1].revents != 0) fail_at(started, {}, signals);
   }
   return found;
 }
 
-/// With a counter the roles are traced from the start on.
-Ends run_roles(const Task& task, Signals& signals, CallCounter* counter = nullptr) {
+/// With counts the roles are traced from the start on.
+Ends run_roles(const Task& task, Signals& signals, CallCounter::Counts* counts = nullptr) {
   const Started started = start_roles(task, signals);
+  CallCounter counter;  // lets go before the roles end, however that is: what is traced cannot end
   const Job& job = task.job;
-  if (counter != nullptr) {
-    for (const auto& role : started.roles) counter->attach(role->pid());
+  if (counts != nullptr) {
+    for (const auto& role : started.roles) counter.attach(role->pid());
+    if (started.broker_pid > 0) counter.attach(started.broker_pid);
   }
   const std::string start =
       std::to_string(monotonic_ns() + static_cast<std::uint64_t>(std::chrono::nanoseconds(kUntilStart).count()));
   log::debug("all roles start");
   for (const auto& role : started.roles) role->control().say(start);
-  if (counter != nullptr && !counter->run(2 * job.producers, in(kTracing))) {
-    throw Error(Errc::timed_out, "tracing took too long");
+  if (counts != nullptr) {
+    // Until each end has done its work: a producer may be done long before a broker and the consumer are.
+    const std::uint64_t working = job.producers + (started.has_far || task.one_process ? 1 : 0);
+    if (!counter.run(2 * working, in(kTracing))) throw Error(Errc::timed_out, "tracing took too long");
+    *counts = counter.counts();
   }
   // A closed loop that is slow goes on for ten times as long.
   const std::uint64_t timed = job.timed_ns * (job.load_model == LoadModel::closed ? 10 : 1);
@@ -296,7 +339,7 @@ void blame_machine(const PauseLog& pauses, std::uint64_t from_ns, std::vector<Wo
 void sweep(const Task& task) noexcept {
   const Job& job = task.job;
   if (!task.peer.empty() || task.one_process) return;
-  if (job.crossing != "bus") return sweep_peer(job);
+  if (job.crossing != "bus" && job.crossing != kOwnBroker) return sweep_peer(job);
   try {
     const Listener listener = listen(job.address);
   } catch (const Error&) {
@@ -321,12 +364,11 @@ std::optional<CallsPerMessage> count_calls(const Task& task, Signals& signals) {
       std::clamp<std::uint64_t>(kTracedBytes / job.size, 50, job.load_model == LoadModel::flood ? 5000 : 300);
   job.delay_ns = 0;
   try {
-    CallCounter counter;
-    const Ends ends = run_roles(traced, signals, &counter);
+    CallCounter::Counts counts;
+    const Ends ends = run_roles(traced, signals, &counts);
     const auto sent = static_cast<double>(ends.near.sent);
     if (sent == 0) return {};
-    return CallsPerMessage{static_cast<double>(counter.counts().calls) / sent,
-                           static_cast<double>(counter.counts().yields) / sent};
+    return CallsPerMessage{static_cast<double>(counts.calls) / sent, static_cast<double>(counts.yields) / sent};
   } catch (const Error&) {
     sweep(task);
     if (signals.stopped()) throw Stopped();

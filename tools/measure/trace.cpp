@@ -10,10 +10,11 @@
 #include <csignal>
 
 #include <cerrno>
-#include <filesystem>
+#include <iterator>
 #include <string>
 
 #include "bus/core/errc.hpp"
+#include "tools/measure/system_files.hpp"
 
 namespace bus::tools::measure {
 namespace {
@@ -28,6 +29,19 @@ bool next_stop(pid_t& thread, int& status) noexcept {
   return thread > 0;
 }
 
+/// One that a traced thread has made is, before that was heard of.
+bool is_traced_by_us(pid_t thread) {
+  const std::string status = "/proc/" + std::to_string(thread) + "/status";
+  return SystemFiles().field(status, "TracerPid") == std::to_string(::getpid());
+}
+
+/// The thread that one has made which is stopped for that.
+pid_t made_by(pid_t thread) noexcept {
+  unsigned long made = 0;
+  ::ptrace(PTRACE_GETEVENTMSG, thread, nullptr, &made);
+  return static_cast<pid_t>(made);
+}
+
 }  // namespace
 
 void CallCounter::mark() noexcept { ::syscall(kMark); }
@@ -38,20 +52,25 @@ void CallCounter::attach_thread(pid_t process, pid_t thread) {
   if (::ptrace(PTRACE_SEIZE, thread, nullptr, kOptions) != 0 ||
       ::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0) {
     const auto error = last_system_error();
+    if (thread != process && (error.value() == ESRCH || is_traced_by_us(thread))) return;
     throw Error(Errc::permission_denied, "system calls are not counted: ptrace: " + error.message());
   }
   int status = 0;
   while (::waitpid(thread, &status, __WALL) < 0 && errno == EINTR) {
   }
   threads_[thread] = {process, false};
+  if ((status >> 16) == PTRACE_EVENT_CLONE) threads_[made_by(thread)] = {process, false};
   ::ptrace(PTRACE_SYSCALL, thread, nullptr, nullptr);
 }
 
 void CallCounter::attach(pid_t process) {
-  attach_thread(process, process);  // the leader first: the threads that it makes from here are traced by themselves
-  for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task")) {
-    const auto thread = static_cast<pid_t>(std::stol(task.path().filename().string()));
-    if (!threads_.contains(thread)) attach_thread(process, thread);
+  attach_thread(process, process);  // the threads that a traced one makes are traced by themselves
+  for (std::size_t before = 0; before != threads_.size();) {  // again: another may have made some meanwhile
+    before = threads_.size();
+    for (const std::string& task : SystemFiles().names("/proc/" + std::to_string(process) + "/task")) {
+      const auto thread = static_cast<pid_t>(std::stol(task));
+      if (!threads_.contains(thread)) attach_thread(process, thread);
+    }
   }
 }
 
@@ -82,9 +101,7 @@ void CallCounter::on_stop(pid_t thread, int status) {
   if (WSTOPSIG(status) == kCallStop) {
     if (const auto it = threads_.find(thread); it != threads_.end()) on_call(thread, it->second);
   } else if ((status >> 16) == PTRACE_EVENT_CLONE) {
-    unsigned long made = 0;
-    ::ptrace(PTRACE_GETEVENTMSG, thread, nullptr, &made);
-    threads_[static_cast<pid_t>(made)] = {threads_[thread].process, false};
+    threads_[made_by(thread)] = {threads_[thread].process, false};
   } else if ((status >> 16) == 0) {
     signal = WSTOPSIG(status);  // the thread's own, which it shall get
   }
@@ -109,17 +126,21 @@ bool CallCounter::run(std::uint64_t marks, Deadline deadline) {
 }
 
 void CallCounter::detach_all() noexcept {
-  for (const auto& [thread, of] : threads_) {
-    // A thread can be let go while it is stopped only. One that ends meanwhile is gone, which is as good.
-    if (::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) != 0) continue;
+  // The leader of a process last, mostly: it is not waited for before its threads were.
+  while (!threads_.empty()) {
+    const pid_t thread = std::prev(threads_.end())->first;
+    threads_.erase(thread);
+    // A thread can be let go while it is stopped only. One that has ended is gone, which is as good.
+    const bool there = ::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) == 0;
     int status = 0;
     pid_t heard = 0;
     do {
-      heard = ::waitpid(thread, &status, __WALL);
+      heard = ::waitpid(thread, &status, there ? __WALL : __WALL | WNOHANG);
     } while (heard < 0 && errno == EINTR);
-    if (heard == thread && WIFSTOPPED(status)) ::ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
+    if (heard != thread || !WIFSTOPPED(status)) continue;
+    if ((status >> 16) == PTRACE_EVENT_CLONE) threads_[made_by(thread)] = {};
+    ::ptrace(PTRACE_DETACH, thread, nullptr, nullptr);
   }
-  threads_.clear();
 }
 
 }  // namespace bus::tools::measure

@@ -1,10 +1,12 @@
-// tools/verbs/compare.cpp: bus compare: all transports side by side, with the machine's own limits and the peers.
+// tools/verbs/compare.cpp: bus compare: all transports side by side, with the machine's own limits and the peers; or
+// brokers.
 #include <algorithm>
 #include <array>
 
 #include "bus/core/transport.hpp"
 #include "bus/core/units.hpp"
 #include "tools/common/log.hpp"
+#include "tools/measure/brokers.hpp"
 #include "tools/measure/crossings.hpp"
 #include "tools/measure/settings.hpp"
 #include "tools/verbs/all.hpp"
@@ -19,6 +21,8 @@ namespace {
 constexpr std::uint64_t kQuickRepetitions = 6;  // the fewest that give an interval
 constexpr auto kQuickWarmUp = 10ms;
 constexpr auto kQuickTimed = 40ms;
+constexpr std::array<std::uint64_t, 2> kBrokerSizes{64, 1024};
+constexpr std::array<const char*, 3> kBrokerSchemes{"shm", "unix", "tcp"};
 
 std::vector<std::string> schemes() {
   std::vector<std::string> all;
@@ -26,13 +30,26 @@ std::vector<std::string> schemes() {
   return all;
 }
 
-/// The floors or peers that an option asks for.
-std::vector<std::string> chosen(const Arguments& arguments, const char* option, Family family) {
-  const std::string asked = *arguments.text(option);
+std::vector<std::string> known_crossings(Family family) {
   std::vector<std::string> all;
   for (const Crossing& crossing : crossings()) {
     if (crossing.family == family) all.emplace_back(crossing.id);
   }
+  return all;
+}
+
+std::vector<std::string> known_brokers() {
+  std::vector<std::string> all;
+  for (const Broker& broker : brokers()) {
+    if (lack_of(broker).empty()) all.emplace_back(broker.crossing.id);
+  }
+  return all;
+}
+
+/// Those that an option asks for, of `all`; `missing` are those that could be there, with the reason why they are not.
+std::vector<std::string> chosen(const Arguments& arguments, const char* option, const std::vector<std::string>& all,
+                                const std::vector<std::string>& missing) {
+  const std::string asked = *arguments.text(option);
   if (asked == "none") return {};
   if (asked == "all") return all;
   std::vector<std::string> some;
@@ -42,9 +59,7 @@ std::vector<std::string> chosen(const Arguments& arguments, const char* option, 
     if (std::find(all.begin(), all.end(), one) == all.end()) {
       std::string known;
       for (const std::string& name : all) known.append(known.empty() ? "" : ", ").append(name);
-      if (family == Family::peer) {
-        for (const std::string& peer : missing_peers()) known.append("; not built in: ").append(peer);
-      }
+      for (const std::string& other : missing) known.append("; not here: ").append(other);
       throw UsageError("compare: --" + std::string(option) + " " + one + ": known are " + known);
     }
     some.push_back(one);
@@ -71,8 +86,10 @@ void add_handicap(const Arguments& arguments, Plan& plan) {
 }
 
 void add_rows(const RowOptions& options, const std::vector<std::string>& addresses,
-              const std::vector<std::string>& others, Plan& plan) {
-  for (const std::string& address : addresses) plan.rows.push_back(plan_own(address, options));
+              const std::vector<std::string>& others, bool through_brokers, Plan& plan) {
+  for (const std::string& address : addresses) {
+    plan.rows.push_back(through_brokers ? plan_own_broker(address, options) : plan_own(address, options));
+  }
   for (const std::string& id : others) {
     auto row = plan_crossing(id, options);
     // A row that knows no sizes is there once.
@@ -83,6 +100,13 @@ void add_rows(const RowOptions& options, const std::vector<std::string>& address
 
 Exit measure_compare(const Arguments& arguments, Signals& signals) {
   const bool quick = arguments.flag("quick");
+  const bool through_brokers = arguments.flag("brokers");
+  if (through_brokers && arguments.given("floors")) {
+    throw UsageError("compare: --brokers has no floors: a message goes through two crossings and a broker");
+  }
+  if (through_brokers && arguments.given("wait")) {
+    throw UsageError("compare: --brokers has no --wait: each broker and its clients wait in their own way");
+  }
   RowOptions options = row_options(arguments);
   Plan plan = plan_of(arguments, "compare");
   auto sizes = sizes_of(arguments);
@@ -92,30 +116,41 @@ Exit measure_compare(const Arguments& arguments, Signals& signals) {
     if (!arguments.given("warmup")) options.warm_up = kQuickWarmUp;
     if (!arguments.given("duration")) options.timed = kQuickTimed;
   }
+  if (through_brokers && !arguments.given("sizes")) sizes.assign(kBrokerSizes.begin(), kBrokerSizes.end());
   auto addresses = arguments.positional();
+  if (addresses.empty() && through_brokers) addresses.assign(kBrokerSchemes.begin(), kBrokerSchemes.end());
   if (addresses.empty()) addresses = schemes();
   if (addresses.size() == 1 && addresses[0] == "none") addresses.clear();
   std::vector<std::string> others;
-  for (std::string& floor : chosen(arguments, "floors", Family::floor)) others.push_back(std::move(floor));
-  for (std::string& peer : chosen(arguments, "peers", Family::peer)) others.push_back(std::move(peer));
+  const bool with_floors = !through_brokers && *arguments.text("floors") == "all";
+  if (!through_brokers) others = chosen(arguments, "floors", known_crossings(Family::floor), {});
+  const auto missing = through_brokers ? missing_brokers() : missing_peers();
+  for (std::string& peer :
+       chosen(arguments, "peers", through_brokers ? known_brokers() : known_crossings(Family::peer), missing)) {
+    others.push_back(std::move(peer));
+  }
   if (*arguments.text("peers") == "all") {
-    for (const std::string& missing : missing_peers()) log::info("not built in, so not compared: " + missing);
+    for (const std::string& one : missing) {
+      log::info("not compared: " + one);
+      if (through_brokers) plan.warnings.push_back("not compared: " + one);
+    }
   }
   for (const std::uint64_t size : sizes) {
     Conditions& c = options.conditions;
     c.size = size;
     c.measure = Measure::latency;
     c.load_model = LoadModel::closed;
-    add_rows(options, addresses, others, plan);
+    add_rows(options, addresses, others, through_brokers, plan);
     c.measure = Measure::throughput;
     c.load_model = LoadModel::flood;
-    add_rows(options, addresses, others, plan);
-    if (*arguments.text("floors") == "all") plan.rows.push_back(plan_cost("memcpy", options));
+    add_rows(options, addresses, others, through_brokers, plan);
+    if (with_floors) plan.rows.push_back(plan_cost("memcpy", options));
   }
-  if (*arguments.text("floors") == "all") plan.rows.push_back(plan_cost("timer", options));
+  if (with_floors) plan.rows.push_back(plan_cost("timer", options));
   set_floors(plan);
   add_handicap(arguments, plan);
-  const std::string baseline = *arguments.text("baseline");
+  const bool own_baseline = !through_brokers || arguments.given("baseline");
+  const std::string baseline = own_baseline ? *arguments.text("baseline") : "broker tcp";
   const auto is_baseline = [&](const PlannedRow& planned) { return planned.row.name == baseline; };
   const auto found = std::find_if(plan.rows.begin(), plan.rows.end(), is_baseline);
   if (found != plan.rows.end()) {
@@ -140,12 +175,16 @@ const Verb& compare_verb() noexcept {
                  Option{0, "peers", Kind::text, "all|none|LIST",
                         "other libraries in the comparison, where they are built in", "all"},
                  Option{0, "floors", Kind::text, "all|none|LIST", "the machine's own limits in the comparison", "all"},
+                 Option{0, "brokers", Kind::flag, "",
+                        "brokers instead: ours beside NATS, mosquitto, redis and a ZeroMQ proxy (64 B and 1 KiB)"},
                  Option{0, "handicap", Kind::text, "NAME=D", "makes a row that much slower, to see what is told apart"},
-                 Option{0, "baseline", Kind::text, "NAME", "the row that verdicts are against", "unix"}});
-  static constexpr std::array<Example, 4> kExamples{{
+                 Option{0, "baseline", Kind::text, "NAME",
+                        "the row that verdicts are against (with --brokers: broker tcp)", "unix"}});
+  static constexpr std::array<Example, 5> kExamples{{
       {"bus compare --quick", "all transports on this machine, its limits, and the peers"},
       {"bus compare --html report.html --save result.json", "the full run, with a page to look at"},
       {"bus compare shm unix --peers zmq-ipc --sizes 64", "only these"},
+      {"bus compare --brokers", "producer -> broker -> consumer: our broker beside those that are installed"},
       {"bus compare 'tcp://?capacity=1MiB' tcp --baseline tcp", "one transport with different options"},
   }};
   static constexpr Verb kVerb{
@@ -159,7 +198,16 @@ const Verb& compare_verb() noexcept {
       "line, a ring in shared memory, a pipe, raw sockets; each row of ours says its ratio to its own floor. Verdicts\n"
       "are against the baseline, in pairs of one block. ADDRESS is a scheme, or an address whose options are kept; "
       "none\n"
-      "leaves ours out. Exit code 5 if a row is invalid.\n",
+      "leaves ours out. Exit code 5 if a row is invalid.\n"
+      "\n"
+      "With --brokers each message goes through a broker that is started for that repetition alone: latency is a "
+      "ping-pong,\n"
+      "two passages of it; throughput is one publisher and one subscriber, with at most 1 MiB or 8192 messages in "
+      "flight.\n"
+      "Others run with their own server, where it is found, and their own client library, where it was built in; what "
+      "is\n"
+      "missing is named. ADDRESS (shm unix tcp) is where our broker listens, --peers picks the others: nats-tcp,\n"
+      "mosquitto-tcp, redis-tcp, redis-unix, zmq-proxy-tcp, zmq-proxy-ipc.\n",
       kOptions,
       kExamples,
       run_compare,

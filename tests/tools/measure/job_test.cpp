@@ -18,6 +18,7 @@ TEST_CASE("a job arrives as it was said", "[measure]") {
   job.batch = 7;
   job.producers = 3;
   job.index = 2;
+  job.broker_pid = 4711;
   job.arrivals = *parse_arrivals("burst:5");
   job.arrivals.rate = 1234.5;
   job.arrivals.trace = {{0, 64}, {1000, 128}};
@@ -36,6 +37,7 @@ TEST_CASE("a job arrives as it was said", "[measure]") {
   REQUIRE(again.arrivals.trace[1].size == 128);
   REQUIRE(again.timed_ns == ~std::uint64_t{0});
   REQUIRE(again.cpu == 1);
+  REQUIRE(again.broker_pid == 4711);
   REQUIRE(again.clock.mult == 3);
 }
 
