@@ -33,8 +33,9 @@ Result<Delivery> Feed::take() {
   if (mine.empty()) {
     lock.lock();
     if (waiting.empty()) return over ? why : Errc::would_block;
-    // Those that drop the oldest want to see what waits; who waits for a descriptor wants to see when nothing does.
-    if (options.full != Full::drop_old && !readable) {
+    // Those that drop the oldest want to see what waits, and so do the books of an inbox, whose questions have no
+    // number; who waits for a descriptor wants to see when nothing does.
+    if (number != 0 && options.full != Full::drop_old && !readable) {
       mine.swap(waiting);
       count.store(0, std::memory_order_release);
       lock.unlock();
