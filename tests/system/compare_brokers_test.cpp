@@ -130,7 +130,8 @@ TEST_CASE("messages are compared that are larger than brokers take by default", 
   const Finished run = run_bus({"compare", "--brokers", "tcp", "--peers", peers, "--sizes", "2MiB", "-d", "20ms",
                                 "--warmup", "0", "-r", "1", "--json"});
   INFO(run.err);
-  for (const Json& row : Json::parse(run.out).at("rows")) {
+  const Json result = Json::parse(run.out);
+  for (const Json& row : result.at("rows")) {
     INFO(row.at("id") << ": " << row.at("repetitions").dump());
     const Json& repetition = row.at("repetitions")[0];
     REQUIRE(is_whole(repetition));
