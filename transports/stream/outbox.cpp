@@ -8,7 +8,7 @@
 
 #include "bus/core/errc.hpp"
 #include "bus/core/os/fork.hpp"
-#include "transports/common/ticks.hpp"
+#include "bus/core/os/ticks.hpp"
 
 namespace bus::stream {
 namespace {
@@ -64,7 +64,7 @@ Outbox::Outbox(Wire& wire, Framing framing, std::size_t capacity) noexcept
       write_at_(gather_) {}
 
 Outbox::~Outbox() {
-  if (forks_ == os::forks_so_far()) common::Flusher::forget(*this);
+  if (forks_ == os::forks_so_far()) Flusher::forget(*this);
 }
 
 // ---- sending ----
@@ -77,8 +77,8 @@ std::error_code Outbox::send(std::span<const std::byte> payload) noexcept {
 }
 
 std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room room) noexcept {
-  const std::uint64_t now = common::ticks();
-  const bool burst = batch_ || now - last_send_ < common::kTicksOfABurst;
+  const std::uint64_t now = os::ticks();
+  const bool burst = batch_ || now - last_send_ < os::kTicksOfABurst;
   if (burst && payload.size() <= kMostGathered &&
       pending() + payload.size() + kMostAround <= std::min(write_at_, capacity_)) {
     if (!gather(payload)) return Errc::no_room;
@@ -92,13 +92,13 @@ std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room roo
   if (taken < frame.bytes) {
     // The kernel is full. A frame that it has a part of has to be kept whatever its size.
     if (taken == 0 && room == Room::needed && !admits(frame.bytes)) {
-      last_send_ = common::ticks();
+      last_send_ = os::ticks();
       return Errc::would_block;
     }
     if (!append(frame.all(), taken)) return taken == 0 ? make_error_code(Errc::no_room) : broken(ENOMEM);
   }
   ++accepted_;
-  last_send_ = common::ticks();
+  last_send_ = os::ticks();
   return {};
 }
 
@@ -244,7 +244,7 @@ void Outbox::end_batch() noexcept {
 
 void Outbox::watch() noexcept {
   if (watched_ || tenders_ > 0) return;
-  watched_ = common::Flusher::watch(*this, due_);
+  watched_ = Flusher::watch(*this, due_);
   // Without a Flusher nothing is left lying about. What the kernel does not take now leaves with the next call.
   if (!watched_) static_cast<void>(flush_locked());
 }
@@ -255,12 +255,12 @@ void Outbox::on_due() noexcept {
   const bool writable = std::exchange(for_room_, false);
   if (pending() == 0 || tenders_ > 0 || batch_) return;
   if (!writable && Clock::now() < due_) {
-    watched_ = common::Flusher::watch(*this, due_);  // what was due has gone; this came since
+    watched_ = Flusher::watch(*this, due_);  // what was due has gone; this came since
     return;
   }
   if (flush_locked() != Errc::would_block) return;
-  watched_ = for_room_ = common::Flusher::watch_writable(*this, wire_.fd());
-  if (!watched_) watched_ = common::Flusher::watch(*this, Clock::now() + kWithoutPolling);
+  watched_ = for_room_ = Flusher::watch_writable(*this, wire_.fd());
+  if (!watched_) watched_ = Flusher::watch(*this, Clock::now() + kWithoutPolling);
 }
 
 void Outbox::tend(bool begins) noexcept {

@@ -21,15 +21,15 @@
 #include <span>
 #include <system_error>
 
+#include "bus/core/flusher.hpp"
 #include "bus/core/result.hpp"
 #include "transports/common/chunk.hpp"
-#include "transports/common/flusher.hpp"
 #include "transports/stream/frame.hpp"
 #include "transports/stream/wire.hpp"
 
 namespace bus::stream {
 
-class Outbox final : private common::FlusherClient {
+class Outbox final : private FlusherClient {
  public:
   Outbox(Wire& wire, Framing framing, std::size_t capacity) noexcept;
   ~Outbox() override;

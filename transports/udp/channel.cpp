@@ -52,7 +52,7 @@ BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optiona
 }
 
 BusChannel::~BusChannel() {
-  if (!is_forked()) common::Flusher::forget(*this);
+  if (!is_forked()) Flusher::forget(*this);
   while (batch_at_ < batch_size_) batch_[batch_at_++].chunk->release(nullptr);
 }
 

@@ -17,10 +17,10 @@
 #include <optional>
 #include <vector>
 
+#include "bus/core/flusher.hpp"
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 #include "bus/core/transport.hpp"
-#include "transports/common/flusher.hpp"
 #include "transports/udp/endpoint.hpp"
 #include "transports/udp/inbound.hpp"
 #include "transports/udp/intake.hpp"
@@ -40,7 +40,7 @@ struct Agreement {
   Start start{};  // for tests of the wrap-around
 };
 
-class BusChannel final : public ChannelImpl, private common::FlusherClient {
+class BusChannel final : public ChannelImpl, private FlusherClient {
  public:
   /// `socket` is connected to the peer. With a `welcome`, this is the listening end: that is said again until the
   /// peer is heard of, for it may have been lost, and the listener's port is not attended to all the time.

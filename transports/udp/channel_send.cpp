@@ -3,7 +3,7 @@
 #include <new>
 
 #include "bus/core/errc.hpp"
-#include "transports/common/ticks.hpp"
+#include "bus/core/os/ticks.hpp"
 #include "transports/udp/channel.hpp"
 #include "transports/udp/socket.hpp"
 
@@ -50,7 +50,7 @@ void BusChannel::take_acks(std::size_t budget) noexcept {
 
 void BusChannel::note_held() noexcept {
   if (!out_.idle() && !watched_) {
-    watched_ = common::Flusher::watch(
+    watched_ = Flusher::watch(
         *this, Clock::now() + (out_.pending() ? Clock::duration(kPendingTick) : Clock::duration(kGatheredFor)));
     // Without the Flusher nothing is left lying about. What finds no room now leaves with the caller's next call.
     if (!watched_ && out_.flush(acked_.load(std::memory_order_relaxed)) == Outbound::Outcome::nobody) {
@@ -69,7 +69,7 @@ std::error_code BusChannel::send_message(std::span<const std::byte> payload, boo
     {
       const std::lock_guard lock(send_mutex_);
       if (stopped_) return Errc::closed;
-      const bool gather = batching_ || common::ticks() - last_send_ < common::kTicksOfABurst;
+      const bool gather = batching_ || os::ticks() - last_send_ < os::kTicksOfABurst;
       const bool past_half = terms_.window_there != 0 && out_.position() - taken > terms_.window_there / 2 &&
                              out_.position() - looked_at_ > terms_.window_there / 16;
       if (past_half && !again) {
@@ -84,7 +84,7 @@ std::error_code BusChannel::send_message(std::span<const std::byte> payload, boo
         }
         refusal_ = outcome;
         note_held();
-        last_send_ = common::ticks();
+        last_send_ = os::ticks();
       }
     }
     if (outcome == Outcome::no_window && !again) {

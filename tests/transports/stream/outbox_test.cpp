@@ -5,10 +5,10 @@
 #include <numeric>
 #include <thread>
 
+#include "bus/core/os/ticks.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/payload.hpp"
 #include "tests/transports/stream/sockets.hpp"
-#include "transports/common/ticks.hpp"
 
 using namespace bus;
 using namespace bus::stream;
@@ -42,8 +42,8 @@ std::vector<std::byte> frames(const Payloads& payloads, std::uint64_t count, std
 TEST_CASE("a message alone is with the kernel when send returns", "[stream]") {
   Outgoing stream;
   for (int i = 0; i < 20; ++i) {
-    const auto before = common::ticks();
-    REQUIRE(test::eventually([&] { return common::ticks() - before > 2 * common::kTicksOfABurst; }));
+    const auto before = os::ticks();
+    REQUIRE(test::eventually([&] { return os::ticks() - before > 2 * os::kTicksOfABurst; }));
     REQUIRE_FALSE(stream.outbox.send(bytes_of("alone")));
     REQUIRE(stream.outbox.held() == 0);
   }

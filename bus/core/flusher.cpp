@@ -1,5 +1,5 @@
-// transports/common/flusher.cpp: the thread and its two lists: by time, by writability.
-#include "transports/common/flusher.hpp"
+// bus/core/flusher.cpp: the thread and its two lists: by time, by writability.
+#include "bus/core/flusher.hpp"
 
 #include <poll.h>
 #include <pthread.h>
@@ -23,7 +23,7 @@
 #include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 
-namespace bus::common {
+namespace bus {
 namespace {
 
 constexpr std::size_t kStackBytes = std::size_t{256} << 10;  // on_due() writes from buffers that exist
@@ -273,4 +273,4 @@ void Flusher::forget(FlusherClient& client) noexcept {
   core->idle.wait(lock, [&] { return !core->polls || core->writable > 0; });
 }
 
-}  // namespace bus::common
+}  // namespace bus

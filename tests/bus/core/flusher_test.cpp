@@ -1,5 +1,5 @@
-// tests/transports/common/flusher_test.cpp: the start of the process's one thread, in processes that have none yet.
-#include "transports/common/flusher.hpp"
+// tests/bus/core/flusher_test.cpp: the start of the process's one thread, in processes that have none yet.
+#include "bus/core/flusher.hpp"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -23,11 +23,11 @@
 
 using namespace bus;
 using namespace std::chrono_literals;
-using bus::common::Flusher;
+using bus::Flusher;
 
 namespace {
 
-struct Client final : common::FlusherClient {
+struct Client final : FlusherClient {
   ~Client() override { Flusher::forget(*this); }
   void on_due() noexcept override { called = true; }
   [[nodiscard]] bool is_served() noexcept {

@@ -1,4 +1,4 @@
-// transports/common/flusher.hpp: the one thread of the process that sends what callers have left gathered.
+// bus/core/flusher.hpp: the one thread of the process that sends what callers have left gathered.
 //
 // Started by the first message that is gathered. It sleeps, without any CPU, while nothing is gathered anywhere;
 // a burst wakes it once, after that it wakes by its own clock until the burst is over. It lives as long as the
@@ -13,7 +13,7 @@
 
 #include "bus/core/deadline.hpp"
 
-namespace bus::common {
+namespace bus {
 
 struct FlusherThread;
 
@@ -53,4 +53,4 @@ class Flusher {
   static void forget(FlusherClient&) noexcept;
 };
 
-}  // namespace bus::common
+}  // namespace bus

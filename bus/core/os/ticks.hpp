@@ -1,4 +1,4 @@
-// transports/common/ticks.hpp: a clock that is cheap enough to be read for each message, in units of its own.
+// bus/core/os/ticks.hpp: a clock that is cheap enough to be read for each message, in units of its own.
 //
 // Only for "was that just now?": a difference is good to a factor of two. A thread that moves between CPUs whose
 // counters differ gets a wrong answer once, which costs one system call or one message gathered more.
@@ -11,7 +11,7 @@
 #include <chrono>
 #endif
 
-namespace bus::common {
+namespace bus::os {
 
 #if defined(__x86_64__) || defined(__i386__)
 [[nodiscard]] inline std::uint64_t ticks() noexcept { return __rdtsc(); }
@@ -30,4 +30,4 @@ inline constexpr std::uint64_t kTicksOfABurst = 50;  // 0.05 to 2 us: they run a
 inline constexpr std::uint64_t kTicksOfABurst = 1000;
 #endif
 
-}  // namespace bus::common
+}  // namespace bus::os
