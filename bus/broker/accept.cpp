@@ -7,6 +7,37 @@
 namespace bus::broker {
 
 using protocol::Publish;
+using protocol::PublishBatch;
+
+namespace {
+
+Parcel parcel_of(const Client& client, const Publish& publish, Bytes frame) noexcept {
+  return {{client.publisher, publish.sequence},
+          publish.level,
+          publish.subject,
+          publish.reply,
+          publish.headers,
+          publish.payload,
+          protocol::tail_of_publish(frame)};
+}
+
+/// What of it begins with this sequence.
+PublishBatch without_first(PublishBatch batch, std::uint64_t sequence) noexcept {
+  for (; batch.sequence < sequence; ++batch.sequence, --batch.count)
+    static_cast<void>(protocol::take_item(batch.items));
+  return batch;
+}
+
+/// The first so many of it.
+PublishBatch first_so_many(PublishBatch batch, std::uint32_t count) noexcept {
+  if (count == batch.count) return batch;
+  const PublishBatch rest = without_first(batch, batch.sequence + count);
+  batch.items = batch.items.first(batch.items.size() - rest.items.size());
+  batch.count = count;
+  return batch;
+}
+
+}  // namespace
 
 Stored::Stored(const Parcel& from, std::uint64_t& held)
     : bytes_(from.tail.begin(), from.tail.end()), parcel_(from), held_(held) {
@@ -83,6 +114,29 @@ void Core::State::on(Client& client, const Publish& publish, Bytes frame) {
   hold_back(client, {Backlog::Kind::message, publish.level, publish.again, publish.sequence, 0}, frame);
 }
 
+void Core::State::on(Client& client, const PublishBatch& batch, Bytes frame) {
+  if (!client.connection.reliable || batch.sequence != client.came + 1) {
+    refuse(client, Errc::corrupt, "a batch on a link that loses frames, or out of its turn");
+    return;
+  }
+  std::size_t largest = batch.items.size();  // at most: the usual case needs no look at each
+  if (batch.subject.size() + largest > client.max_payload) {
+    largest = 0;
+    for (Bytes items = batch.items; !items.empty();) largest = std::max(largest, protocol::take_item(items).size());
+  }
+  if (batch.subject.size() + largest > client.max_payload) {
+    refuse(client, Errc::message_too_large, "a message is larger than this broker's max_payload");
+    return;
+  }
+  client.came += batch.count;
+  const std::uint32_t accepted = client.held_back.empty() ? accept(client, batch) : 0;
+  if (client.over) return;
+  if (accepted < batch.count) {
+    hold_back(client, {Backlog::Kind::batch, Level::accepted, false, batch.sequence + accepted, 0}, frame);
+  }
+  if (accepted > 0 && !client.over) receipt_if_due(client);
+}
+
 /// Behind what is held back already. A client that sends more than its window is refused: what it sends again after a
 /// reconnect is one window, and what it publishes then may be another.
 void Core::State::hold_back(Client& client, Backlog::Item item, Bytes frame) {
@@ -95,7 +149,8 @@ void Core::State::hold_back(Client& client, Backlog::Item item, Bytes frame) {
   }
   const bool delivered = item.kind == Backlog::Kind::message && item.level == Level::delivered;
   if (delivered) client.held_delivered.insert(item.number);
-  item.cost = item.kind == Backlog::Kind::message ? frame.size() + Stored::kOverhead : 0;
+  const bool publishes = item.kind == Backlog::Kind::message || item.kind == Backlog::Kind::batch;
+  item.cost = publishes ? frame.size() + Stored::kOverhead : 0;
   try {
     backlog.push(item, frame);
   } catch (const std::bad_alloc&) {
@@ -119,11 +174,20 @@ void Core::State::retry_held_back(Client& client) {
     if (item.kind == Backlog::Kind::message) {
       if (!accept(client, std::get<Publish>(frame), backlog.frame())) return;
       if (item.level == Level::delivered) client.held_delivered.erase(item.number);
+    } else if (item.kind == Backlog::Kind::batch) {
+      const auto rest = without_first(std::get<PublishBatch>(frame), item.number);
+      const std::uint32_t accepted = accept(client, rest);
+      if (accepted < rest.count) {
+        backlog.advance(accepted);
+        if (accepted > 0 && !client.over) receipt_if_due(client);
+        return;
+      }
     }
     backlog.pop();
     held_back -= item.cost;
     switch (item.kind) {
       case Backlog::Kind::message:
+      case Backlog::Kind::batch:
         receipt_if_due(client);
         break;
       case Backlog::Kind::flush:
@@ -166,7 +230,8 @@ void Core::State::find_targets(std::string_view subject) {
 void Core::State::wait_for_room(Client& client, std::string_view subject) {
   const auto ask = [&](Route* route) {
     auto& subscription = *static_cast<Subscription*>(route);
-    if (subscription.ended || subscription.full != Full::block || !is_full(subscription)) return;
+    if (subscription.ended || subscription.full != Full::block) return;
+    if (!is_full(subscription) && !subscription.client->blocked) return;
     auto& waiting = subscription.publishers;
     if (std::find(waiting.begin(), waiting.end(), client.id) != waiting.end()) return;
     waiting.push_back(client.id);
@@ -194,13 +259,7 @@ bool Core::State::is_known(Client& client, const Publish& publish) {
 /// back to a broker that has just started. Nothing was done then but to ask for a word when it may be tried again.
 /// Throws std::bad_alloc, having done nothing.
 bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
-  const Parcel parcel{{client.publisher, publish.sequence},
-                      publish.level,
-                      publish.subject,
-                      publish.reply,
-                      publish.headers,
-                      publish.payload,
-                      protocol::tail_of_publish(frame)};
+  const Parcel parcel = parcel_of(client, publish, frame);
   Handout handout(parcel, held);
   const bool delivered = parcel.level == Level::delivered;
   if (delivered && is_known(client, publish)) return true;  // sent again; or two nodes use one publisher's number
@@ -269,6 +328,97 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
   return true;
 }
 
+/// As many of them as can be accepted now, from the first on. Fewer than all: as above.
+std::uint32_t Core::State::accept(Client& client, PublishBatch batch) {
+  const std::uint32_t all = batch.count;
+  while (batch.count > 0 && !client.over) {
+    if (must_wait(client, batch)) break;
+    std::uint32_t accepted = accept_at_once(client, batch);
+    if (accepted == 0) {
+      const Publish first = first_of(batch);
+      if (!accept(client, first, of_a_batch)) break;
+      accepted = 1;
+    }
+    batch = without_first(batch, batch.sequence + accepted);
+  }
+  return all - batch.count;
+}
+
+/// A subscription that blocks has no room in its channel. One message would be copied to wait for it; many of them
+/// better wait where they are.
+bool Core::State::must_wait(Client& client, const PublishBatch& batch) {
+  const Match& match = index.match(batch.subject);
+  if (!match.groups.empty()) return false;
+  const bool wait = std::any_of(match.plain.begin(), match.plain.end(), [](Route* route) {
+    const auto& subscription = *static_cast<Subscription*>(route);
+    return !subscription.ended && subscription.full == Full::block && subscription.client->blocked;
+  });
+  if (wait) wait_for_room(client, batch.subject);
+  return wait;
+}
+
+/// Several at once, if there is nothing to decide about each: nobody shares them in a group, and those who block have
+/// room for them. Gives how many, or 0: not now.
+std::uint32_t Core::State::accept_at_once(Client& client, const PublishBatch& batch) {
+  if (client.again && now < gathering_until) return 0;
+  if (!index.match(batch.subject).groups.empty()) return 0;
+  find_targets(batch.subject);
+  std::uint32_t count = batch.count;
+  for (const Subscription* const target : targets) {
+    if (target->full != Full::block) continue;
+    const std::uint64_t room = goes_at_once(*target) ? target->depth - (target->sent - target->taken) : 0;
+    count = static_cast<std::uint32_t>(std::min<std::uint64_t>(count, room));
+  }
+  if (count < 2) return 0;
+  const PublishBatch these = first_so_many(batch, count);
+  left_over.reserve(targets.size());
+  of_a_batch.reserve(protocol::kPublishHead + these.subject.size() + these.items.size());
+
+  // They are accepted; what follows needs no memory, or does without.
+  client.accepted += count;
+  client.plain_accepted += count;
+  totals.accepted += count;
+  client.accepted_unreceipted += count;
+  client.bytes_unreceipted += these.items.size() + count * (these.subject.size() + protocol::kPublishHead);
+  left_over.clear();
+  const protocol::DeliverBatch copies{0, 0, {client.publisher, these.sequence}, count, these.subject, these.items};
+  for (Subscription* const target : targets) {
+    if (!send(*target, copies)) left_over.push_back(target);
+  }
+  if (!left_over.empty()) offer_each(client, these);
+  if (targets.empty()) {
+    client.unreached += count;
+    client.plain_unreached += count;
+    totals.unreached += count;
+  }
+  return count;
+}
+
+/// To those who are left over, one by one.
+void Core::State::offer_each(Client& client, const PublishBatch& batch) {
+  for (PublishBatch rest = batch; rest.count > 0; rest = without_first(rest, rest.sequence + 1)) {
+    const Publish publish = first_of(rest);
+    const Parcel parcel = parcel_of(client, publish, of_a_batch);
+    Handout handout(parcel, held);
+    for (Subscription* const target : left_over) {
+      if (!target->ended && !offer(*target, handout, false, false)) ++client.copies_dropped;
+    }
+  }
+}
+
+/// Its first message as a frame of its own, in `of_a_batch`.
+Publish Core::State::first_of(const PublishBatch& batch) {
+  Bytes items = batch.items;
+  Publish publish;
+  publish.sequence = batch.sequence;
+  publish.subject = batch.subject;
+  publish.payload = protocol::take_item(items);
+  protocol::encode(publish, of_a_batch);
+  publish.subject = {reinterpret_cast<const char*>(of_a_batch.data()) + protocol::kPublishHead, batch.subject.size()};
+  publish.payload = Bytes(of_a_batch).subspan(protocol::kPublishHead + batch.subject.size());
+  return publish;
+}
+
 /// When a quarter of the window has been accepted since the last one. Not before the message is off `held_back`: what
 /// is on it the receipt leaves out, and its publisher may wait for just that.
 void Core::State::receipt_if_due(Client& client) noexcept {
@@ -334,7 +484,8 @@ void Core::State::receipt(Client& client) noexcept {
   std::uint64_t sequence = client.came;
   for (std::size_t i = 0; i < client.held_back.size(); ++i) {
     const Backlog::Item& item = client.held_back[i];
-    if (item.kind != Backlog::Kind::message || item.again) continue;
+    const bool publishes = item.kind == Backlog::Kind::message || item.kind == Backlog::Kind::batch;
+    if (!publishes || item.again) continue;
     sequence = std::min(sequence, item.number - 1);
     if (client.connection.reliable) break;  // the others are later
   }

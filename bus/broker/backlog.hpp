@@ -18,12 +18,12 @@ namespace bus::broker {
 
 class Backlog {
  public:
-  enum class Kind : std::uint8_t { message, flush, bye, silence };
+  enum class Kind : std::uint8_t { message, batch, flush, bye, silence };
   struct Item {
     Kind kind = Kind::message;
     protocol::Level level{};   // of a message
     bool again = false;        // a message that was sent before
-    std::uint64_t number = 0;  // a message's sequence, a flush's token
+    std::uint64_t number = 0;  // the sequence of a message, or of the first of a batch; a flush's token
     std::uint64_t cost = 0;    // as memory is counted
   };
 
@@ -62,6 +62,8 @@ class Backlog {
   [[nodiscard]] protocol::Bytes frame() const noexcept {
     return {blocks_.front().bytes.get() + begin_, entries_.front().size};
   }
+  /// So many messages of the batch in front are done.
+  void advance(std::uint64_t count) noexcept { entries_.front().item.number += count; }
   void pop() noexcept {
     const Entry& gone = entries_.front();
     begin_ += gone.size;

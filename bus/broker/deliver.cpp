@@ -93,6 +93,34 @@ bool Core::State::send(Subscription& subscription, const Parcel& parcel, bool ag
   return true;
 }
 
+/// Several, in one frame, where nothing stands in the way of any of them. False: not so.
+bool Core::State::send(Subscription& subscription, const protocol::DeliverBatch& batch) noexcept {
+  Client& client = *subscription.client;
+  const std::size_t most = protocol::kLongestFront + batch.items.size();
+  if (!goes_at_once(subscription) || !client.connection.reliable || most > client.connection.max_frame) return false;
+  if (subscription.full != Full::drop_old &&
+      subscription.depth - (subscription.sent - subscription.taken) < batch.count) {
+    return false;
+  }
+  if (subscription.dropped != subscription.told) {
+    tell_drops(subscription);
+    if (!client.control.empty() || client.over) return false;
+  }
+  protocol::DeliverBatch frame = batch;
+  frame.subscription = subscription.id;
+  frame.index = subscription.sent + 1;
+  protocol::Front room;
+  if (!output.send(client.id, front_of(frame, room), batch.items)) {
+    client.blocked = true;
+    return false;
+  }
+  subscription.sent += batch.count;
+  client.delivered += batch.count;
+  totals.delivered += batch.count;
+  totals.copies += batch.count;
+  return true;
+}
+
 /// The message that has waited longest.
 void Core::State::drop(Subscription& subscription, Reason reason) noexcept {
   const Shared message = std::move(subscription.waiting.front().message);

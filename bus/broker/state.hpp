@@ -251,9 +251,11 @@ struct Core::State {
   std::vector<Subscription*> ended_alone;  // whose client goes on
   std::vector<ClientId> retry;             // publishers whose held back messages may go
   std::vector<ClientId> retrying;
-  std::vector<ClientId> for_memory;    // publishers that wait for it, in turn
-  bool watches_due = false;            // there was no memory to look at them
-  std::vector<Subscription*> targets;  // of the message under way
+  std::vector<ClientId> for_memory;      // publishers that wait for it, in turn
+  bool watches_due = false;              // there was no memory to look at them
+  std::vector<Subscription*> targets;    // of the message under way
+  std::vector<Subscription*> left_over;  // of these, those that a batch could not be sent to as such
+  std::vector<std::byte> of_a_batch;     // one message of it, as a frame of its own
   std::optional<Time> next;
 
   void due(Time when) noexcept {
@@ -276,6 +278,7 @@ struct Core::State {
 
   // accept.cpp: publishing
   void on(Client&, const protocol::Publish&, Bytes frame);
+  void on(Client&, const protocol::PublishBatch&, Bytes frame);
   void on(Client&, const protocol::Flush&, Bytes frame);
   void on(Client&, const protocol::Bye&, Bytes frame);
   [[nodiscard]] bool count_arrival(Client&, const protocol::Publish&);
@@ -283,6 +286,11 @@ struct Core::State {
   void hold_back(Client&, Backlog::Item, Bytes frame);
   [[nodiscard]] bool is_known(Client&, const protocol::Publish&);
   [[nodiscard]] bool accept(Client&, const protocol::Publish&, Bytes frame);
+  [[nodiscard]] std::uint32_t accept(Client&, protocol::PublishBatch);
+  [[nodiscard]] bool must_wait(Client&, const protocol::PublishBatch&);
+  [[nodiscard]] std::uint32_t accept_at_once(Client&, const protocol::PublishBatch&);
+  [[nodiscard]] protocol::Publish first_of(const protocol::PublishBatch&);
+  void offer_each(Client&, const protocol::PublishBatch&);
   void retry_later(Client&) noexcept;
   void retry_held_back(Client&);
   void find_targets(std::string_view subject);
@@ -311,6 +319,7 @@ struct Core::State {
   [[nodiscard]] bool is_full(const Subscription&) const noexcept;
   [[nodiscard]] bool offer(Subscription&, Handout&, bool again, bool kept) noexcept;
   [[nodiscard]] bool send(Subscription&, const Parcel&, bool again, bool kept) noexcept;
+  [[nodiscard]] bool send(Subscription&, const protocol::DeliverBatch&) noexcept;
   void tell_drops(Subscription&) noexcept;
   void drop(Subscription&, Reason) noexcept;
   void refuse_copy(Subscription&, MessageId, Reason) noexcept;

@@ -9,46 +9,52 @@ namespace {
 constexpr std::size_t kFirstCapacity = 16;
 }
 
+Delivery Arrival::take_one() noexcept {
+  Delivery taken;
+  taken.memory_ = next.memory_;
+  taken.payload_ = next.payload_;
+  taken.subject_ = next.subject_;
+  taken.id_ = next.id_;
+  taken.index_ = next.index_;
+  next.payload_ = {next.payload_.data() + aligned(next.payload_.size()), *sizes++};
+  ++next.id_.sequence;
+  ++next.index_;
+  --more;
+  return taken;
+}
+
+/// Where that is the rule, nothing that waits has more.
 std::optional<Delivery> Feed::make_room() {
   const std::lock_guard lock(mutex);
   if (waiting.size() < options.depth) return {};
-  std::optional<Delivery> oldest(std::move(waiting.front()));
+  std::optional<Delivery> oldest(std::move(waiting.front().next));
   waiting.pop_front();
+  count.store(waiting.size(), std::memory_order_release);
   return oldest;
 }
 
-void Feed::put(Delivery&& delivery) {
+void Feed::put(Arrival&& arrival) {
   {
     const std::lock_guard lock(mutex);
+    const std::size_t before = count.load(std::memory_order_relaxed);
+    const std::size_t with_it = before + 1 + arrival.more;
     if (waiting.full()) waiting.set_capacity(std::max(kFirstCapacity, 2 * waiting.capacity()));
-    waiting.push_back(std::move(delivery));
-    count.store(waiting.size(), std::memory_order_release);
-    if (readable && waiting.size() == 1) os::signal_event(readable.get());
+    waiting.push_back(std::move(arrival));
+    count.store(with_it, std::memory_order_release);
+    if (readable && before == 0) os::signal_event(readable.get());
   }
   changed.notify_one();
 }
 
 Result<Delivery> Feed::take() {
-  std::unique_lock lock(mutex, std::defer_lock);
-  if (mine.empty()) {
-    lock.lock();
-    if (waiting.empty()) return over ? why : Errc::would_block;
-    // Those that drop the oldest want to see what waits, and so do the books of an inbox, whose questions have no
-    // number; who waits for a descriptor wants to see when nothing does.
-    if (number != 0 && options.full != Full::drop_old && !readable) {
-      mine.swap(waiting);
-      count.store(0, std::memory_order_release);
-      lock.unlock();
-    }
-  }
-  auto& from = mine.empty() ? waiting : mine;
-  Result<Delivery> first(std::move(from.front()));
-  from.pop_front();
-  if (lock) count.store(waiting.size(), std::memory_order_release);
-  if (readable && from.empty()) {
-    if (!lock) lock.lock();
-    if (waiting.empty() && !over) os::clear_event(readable.get());
-  }
+  const std::lock_guard lock(mutex);
+  if (waiting.empty()) return over ? why : Errc::would_block;
+  Arrival& oldest = waiting.front();
+  const bool more = oldest.more > 0;
+  Result<Delivery> first(more ? oldest.take_one() : std::move(oldest.next));
+  if (!more) waiting.pop_front();
+  count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_release);
+  if (readable && waiting.empty() && !over) os::clear_event(readable.get());
   return first;
 }
 
@@ -56,7 +62,7 @@ int Feed::readable_fd() {
   const std::lock_guard lock(mutex);
   if (!readable) {
     readable = os::make_event();
-    if (!mine.empty() || !waiting.empty() || over) os::signal_event(readable.get());
+    if (!waiting.empty() || over) os::signal_event(readable.get());
   }
   return readable.get();
 }
@@ -74,16 +80,15 @@ void Feed::end(Errc reason, std::string its_text) {
 }
 
 std::size_t Feed::clear() noexcept {
-  boost::circular_buffer<Delivery> gone, gone_too;  // destroyed without the lock: each holds on to this feed
-  gone.swap(mine);
+  boost::circular_buffer<Arrival> gone;  // destroyed without the lock: each holds on to this feed
+  std::size_t messages = 0;
   {
     const std::lock_guard lock(mutex);
-    gone_too.swap(waiting);
-    count.store(0, std::memory_order_release);
+    gone.swap(waiting);
+    messages = count.exchange(0, std::memory_order_release);
   }
-  for (Delivery& delivery : gone) delivery.reject();
-  for (Delivery& delivery : gone_too) delivery.reject();
-  return gone.size() + gone_too.size();
+  for (Arrival& arrival : gone) arrival.next.reject();
+  return messages;
 }
 
 }  // namespace bus::client

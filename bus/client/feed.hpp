@@ -1,7 +1,6 @@
 // bus/client/feed.hpp: what came for one subscription and was not received yet. Internal to bus/client.
 //
-// Who drives the node puts in; one thread of the program takes out, all at once where it may: what it has taken out it
-// hands on without a lock. Locks: the node's before a feed's.
+// Who drives the node puts in, any thread of the program takes out. Locks: the node's before a feed's.
 #pragma once
 
 #include <atomic>
@@ -16,6 +15,21 @@
 
 namespace bus::client {
 
+/// A message, and those that came with it and were not taken yet: they are as it is, but for their payloads, which
+/// stand behind its own, and their ids and indices, which count on.
+struct Arrival {
+  Delivery next;
+  std::uint32_t more = 0;
+  const std::uint16_t* sizes = nullptr;  // of so many payloads
+
+  static constexpr std::size_t kAlignment = 16;  // of each payload
+  [[nodiscard]] static constexpr std::size_t aligned(std::size_t size) noexcept {
+    return (size + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  /// While there are more.
+  [[nodiscard]] Delivery take_one() noexcept;
+};
+
 struct Feed : std::enable_shared_from_this<Feed> {
   Feed(std::weak_ptr<NodeState> its_node, std::string its_pattern, const SubscribeOptions& its_options)
       : node(std::move(its_node)), pattern(std::move(its_pattern)), options(its_options) {}
@@ -27,23 +41,22 @@ struct Feed : std::enable_shared_from_this<Feed> {
 
   mutable std::mutex mutex;
   std::condition_variable changed;  // with the node's mutex
-  boost::circular_buffer<Delivery> waiting;
-  boost::circular_buffer<Delivery> mine;  // older; of the receiving thread
+  boost::circular_buffer<Arrival> waiting;
   bool in_force = false;
   bool over = false;
   Errc why = Errc::closed;
   std::string text;
-  SubscriptionBooks last_books;       // once it is over
-  os::Fd readable;                    // made at the first readable_fd()
-  std::atomic<std::size_t> count{0};  // of `waiting`, for a look without the lock
-  std::uint64_t told = 0;             // index that the session was told of; receiver's thread
+  SubscriptionBooks last_books;        // once it is over
+  os::Fd readable;                     // made at the first readable_fd()
+  std::atomic<std::size_t> count{0};   // of messages in `waiting`; changed with the mutex held
+  std::atomic<std::uint64_t> told{0};  // index that the session was told of
 
   /// Drops the oldest if as many wait as may, and gives it back. put() follows.
   [[nodiscard]] std::optional<Delivery> make_room();
-  void put(Delivery&&);
+  void put(Arrival&&);
   /// Whether a look is worth it: something waits, or it is over.
   [[nodiscard]] bool has_news() const {
-    if (!mine.empty() || count.load(std::memory_order_acquire) > 0) return true;
+    if (count.load(std::memory_order_acquire) > 0) return true;
     const std::lock_guard lock(mutex);
     return over;
   }

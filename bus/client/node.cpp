@@ -141,7 +141,6 @@ Subscription Node::subscribe(std::string_view pattern, const SubscribeOptions& o
 
 std::error_code Node::publish(std::string_view subject, std::span<const std::byte> payload,
                               const PublishOptions& options, Deadline deadline) {
-  if (const std::error_code error = check_subject(subject)) return error;
   if (!options.reply.empty()) {
     if (const std::error_code error = check_subject(options.reply)) return error;
   }

@@ -7,7 +7,9 @@
 #include <charconv>
 #include <cstring>
 
+#include "bus/core/os/ticks.hpp"
 #include "bus/core/wait.hpp"
+#include "bus/protocol/subject.hpp"
 
 namespace bus::client {
 
@@ -27,6 +29,8 @@ constexpr auto kRoomAgain = 1ms;  // a channel without room is asked again, wher
 constexpr auto kLease = 2ms;
 constexpr auto kLongestLease = 16ms;
 constexpr std::size_t kReadsInARow = 64;
+constexpr auto kGathered =
+    200us;  // what is gathered leaves so long after the first of it, if the caller does nothing more
 
 Session::Identity identity(const std::string& name) {
   Session::Identity identity;
@@ -74,6 +78,7 @@ void NodeState::stop(Deadline drain_until) noexcept {
   }
   poller.wake();
   if (thread.joinable()) thread.join();
+  Flusher::forget(*this);
   std::map<std::uint32_t, std::shared_ptr<Feed>> all;
   std::map<std::uint64_t, std::shared_ptr<Feed>> asked;
   {
@@ -220,6 +225,7 @@ bool NodeState::wait(std::unique_lock<std::mutex>& lock, Deadline deadline, cons
 
 bool NodeState::wait(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done,
                      std::condition_variable& signal) {
+  if (session.has_gathered()) session.send_gathered();
   while (!done()) {
     if (!driving && open && !connection_is_over() && callers_drive) {
       driving = true;
@@ -376,6 +382,32 @@ bool NodeState::send(Bytes head, Bytes tail) noexcept {
   return true;
 }
 
+namespace {
+
+/// Memory for what a message has of its own, from the front.
+class Copier {
+ public:
+  explicit Copier(std::size_t size) : memory_(std::make_shared_for_overwrite<std::byte[]>(size)), at_(memory_.get()) {}
+
+  std::span<const std::byte> bytes(Bytes from) noexcept {
+    if (!from.empty()) std::memcpy(at_, from.data(), from.size());
+    return {std::exchange(at_, at_ + from.size()), from.size()};
+  }
+  std::string_view text(std::string_view from) noexcept {
+    const auto copied = bytes(std::as_bytes(std::span(from)));
+    return {reinterpret_cast<const char*>(copied.data()), copied.size()};
+  }
+  /// The next begins where a payload may.
+  void align() noexcept { at_ = memory_.get() + Arrival::aligned(static_cast<std::size_t>(at_ - memory_.get())); }
+  [[nodiscard]] const std::shared_ptr<std::byte[]>& memory() const noexcept { return memory_; }
+
+ private:
+  std::shared_ptr<std::byte[]> memory_;
+  std::byte* at_;
+};
+
+}  // namespace
+
 void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   Feed* feed = nullptr;
   if (replies && number == replies->number) {  // an answer to one of our questions: its last token says which
@@ -389,22 +421,12 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   }
   if (feed == nullptr) return;
   Delivery delivery;
-  const std::size_t size = frame.subject.size() + frame.reply.size() + frame.headers.size() + frame.payload.size();
-  delivery.memory_ = std::make_unique_for_overwrite<std::byte[]>(std::max<std::size_t>(size, 1));
-  std::byte* at = delivery.memory_.get();
-  const auto copy = [&at](const void* from, std::size_t bytes) {
-    if (bytes > 0) std::memcpy(at, from, bytes);
-    const std::span<const std::byte> here(at, bytes);
-    at += bytes;
-    return here;
-  };
-  const auto text = [](std::span<const std::byte> bytes) {
-    return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  };
-  delivery.payload_ = copy(frame.payload.data(), frame.payload.size());
-  delivery.headers_ = copy(frame.headers.data(), frame.headers.size());
-  delivery.subject_ = text(copy(frame.subject.data(), frame.subject.size()));
-  delivery.reply_ = text(copy(frame.reply.data(), frame.reply.size()));
+  Copier copier(frame.subject.size() + frame.reply.size() + frame.headers.size() + frame.payload.size());
+  delivery.payload_ = copier.bytes(frame.payload);
+  delivery.headers_ = copier.bytes(frame.headers);
+  delivery.subject_ = copier.text(frame.subject);
+  delivery.reply_ = copier.text(frame.reply);
+  delivery.memory_ = copier.memory();
   delivery.id_ = frame.message;
   delivery.index_ = frame.index;
   delivery.again_ = frame.again;
@@ -415,11 +437,44 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   }
   std::optional<Delivery> oldest;
   if (feed->options.full == Full::drop_old) oldest = feed->make_room();
-  feed->put(std::move(delivery));
+  feed->put({std::move(delivery)});
   if (oldest) {
     oldest->reject();
     session.taken(number, oldest->index_, true, time());
   }
+}
+
+void NodeState::deliver(std::uint32_t number, const protocol::DeliverBatch& batch) {
+  const auto found = feeds.find(number);
+  Bytes items = batch.items;
+  if (found == feeds.end() || found->second == replies || found->second->options.full == Full::drop_old) {
+    protocol::Deliver one{number, batch.index, batch.message, false, false, false, batch.subject, {}, {}, {}};
+    for (; !items.empty(); ++one.index, ++one.message.sequence) {
+      one.payload = protocol::take_item(items);
+      deliver(number, one);
+    }
+    return;
+  }
+  Copier copier(batch.items.size() + batch.subject.size() +
+                (batch.count + std::size_t{1}) * (sizeof(std::uint16_t) + Arrival::kAlignment));
+  std::array<std::uint16_t, protocol::kMostInBatch> sizes;
+  for (std::size_t i = 0; i < batch.count; ++i)
+    sizes[i] = static_cast<std::uint16_t>(protocol::take_item(items).size());
+  const auto all_sizes = copier.bytes(std::as_bytes(std::span(sizes).first(batch.count)));
+  items = batch.items;
+  Arrival arrival;
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    copier.align();
+    const auto payload = copier.bytes(protocol::take_item(items));
+    if (i == 0) arrival.next.payload_ = payload;
+  }
+  arrival.next.subject_ = copier.text(batch.subject);
+  arrival.next.memory_ = copier.memory();
+  arrival.next.id_ = batch.message;
+  arrival.next.index_ = batch.index;
+  arrival.more = batch.count - 1;
+  arrival.sizes = reinterpret_cast<const std::uint16_t*>(all_sizes.data()) + 1;
+  found->second->put(std::move(arrival));
 }
 
 void NodeState::subscribed(std::uint32_t number) noexcept {
@@ -517,8 +572,9 @@ void NodeState::unsubscribe(Feed& feed) noexcept {
 void NodeState::count_taken(Feed& feed, std::uint64_t index) noexcept {
   if (feed.number == 0) return;  // answers are taken when they come
   const std::uint64_t enough = std::max<std::uint64_t>(feed.options.depth / 4, 1);
-  if (index - feed.told < enough && index > feed.told) return;
-  feed.told = index;
+  const std::uint64_t told = feed.told.load(std::memory_order_relaxed);  // a hint: the session knows
+  if (index < told + enough && index > told) return;
+  feed.told.store(index, std::memory_order_relaxed);
   const std::lock_guard lock(mutex);
   session.taken(feed.number, index, false, time());
   look_at_clock();
@@ -562,10 +618,14 @@ void NodeState::acknowledge(const Feed& feed, MessageId id) noexcept {
 Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<const std::byte> payload,
                                          const client::PublishOptions& options, Deadline deadline) {
   std::unique_lock lock(mutex);
+  if (!session.is_gathering_on(subject) && !protocol::valid_subject(subject)) return Errc::bad_address;
   for (;;) {
     if (is_over()) return Errc::closed;
-    const Result<std::uint64_t> sequence = session.publish(subject, payload, options, time());
+    const std::uint64_t now = os::ticks();
+    const bool burst = now - std::exchange(last_publish, now) < os::kTicksOfABurst;
+    const Result<std::uint64_t> sequence = session.publish(subject, payload, options, time(), burst);
     if (sequence) {
+      if (session.has_gathered() && !flusher_watches) see_to_gathered();
       if (options.tell) outcomes.emplace(*sequence, std::nullopt);
       look_at_clock();
       return *sequence;
@@ -574,6 +634,27 @@ Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<con
     const auto may_try = [this] { return (room_wanted == 0 && !armed && session.may_publish()) || is_over(); };
     if (!wait(lock, deadline, may_try)) return Errc::timed_out;
   }
+}
+
+/// The flusher sends it, unless somebody does so before.
+void NodeState::see_to_gathered() noexcept {
+  seen_batches = session.batches();
+  flusher_watches = Flusher::watch(*this, in(kGathered));
+  if (!flusher_watches) session.send_gathered();
+}
+
+/// Of the flusher. As long as a burst goes on, and sends what it gathers, it only looks: so a burst wakes it once, and
+/// it does not stand in the way of who publishes.
+void NodeState::on_due() noexcept {
+  const std::lock_guard lock(mutex);
+  flusher_watches = false;
+  if (!open || lost || armed || !session.has_gathered()) return;
+  if (seen_batches != session.batches()) {
+    see_to_gathered();
+    return;
+  }
+  session.send_gathered();
+  static_cast<void>(channel.try_flush());
 }
 
 Result<NodeState::Answered> NodeState::wait_answer(std::unique_lock<std::mutex>& lock, std::uint32_t token,

@@ -23,14 +23,15 @@
 #include "bus/client/host.hpp"
 #include "bus/client/session.hpp"
 #include "bus/core/channel.hpp"
+#include "bus/core/flusher.hpp"
 #include "bus/core/poller.hpp"
 #include "bus/core/wait.hpp"
 
 namespace bus::client {
 
-struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> {
+struct NodeState final : SessionEvents, private FlusherClient, std::enable_shared_from_this<NodeState> {
   NodeState(std::string_view bus, const JoinOptions&);
-  ~NodeState();
+  ~NodeState() override;
   void start();
   /// Ends the thread and everything that waits. A broker that is hosted here delivers until `drain_until`.
   void stop(Deadline drain_until = Deadline{}) noexcept;
@@ -38,6 +39,7 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   // Session's events: with the mutex held.
   [[nodiscard]] bool send(Bytes head, Bytes tail) noexcept override;
   void deliver(std::uint32_t subscription, const protocol::Deliver&) override;
+  void deliver(std::uint32_t subscription, const protocol::DeliverBatch&) override;
   void subscribed(std::uint32_t subscription) noexcept override;
   void ended(std::uint32_t subscription, Errc why, std::string_view text) override;
   void outcome(const protocol::Outcome&) noexcept override;
@@ -84,6 +86,8 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   /// What `changed` is for: waits that only the node's thread ends.
   [[nodiscard]] bool is_over() const noexcept { return closed_for_good || stopping; }
 
+  void on_due() noexcept override;
+  void see_to_gathered() noexcept;
   void work();
   [[nodiscard]] bool connect_once();
   void host_anew();
@@ -114,6 +118,9 @@ struct NodeState final : SessionEvents, std::enable_shared_from_this<NodeState> 
   bool lost = false;                  // and has ended: the node's thread takes it away
   bool driving = false;               // somebody reads from it
   Patience patience;                  // of who does
+  std::uint64_t last_publish = 0;     // ticks
+  std::uint64_t seen_batches = 0;     // sent when the flusher last looked
+  bool flusher_watches = false;       // it sends what is gathered, if nobody else does so before
   bool standing_by = false;           // the node's thread sleeps until it is told to drive
   bool callers_drive = true;          // not where a program waits for descriptors: then the node's thread always does
   bool thread_wanted = false;         // a caller would rather drive himself

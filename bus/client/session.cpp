@@ -2,6 +2,7 @@
 #include "bus/client/session.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -17,6 +18,12 @@ constexpr std::size_t kMostMissing = 4096;
 constexpr auto kOutcomeLost = 1s;            // no outcome so long after the receipt: it was lost, or the message was
 constexpr int kUnsubscribeAgain = 5;         // there is no answer to it
 constexpr std::size_t kMostWaiting = 65536;  // frames without room: answers and acknowledgements, small each
+
+// What one frame takes of messages that follow each other at once. More gain nothing: README.md, "Batches".
+constexpr std::uint32_t kMostGathered = 256;
+constexpr std::size_t kMostGatheredBytes = std::size_t{32} << 10;
+constexpr std::size_t kLargestGathered = std::size_t{4} << 10;  // payload of one message
+static_assert(kMostGathered <= protocol::kMostInBatch);
 
 std::pair<std::uint64_t, std::uint64_t> key(MessageId id) { return {id.publisher, id.sequence}; }
 
@@ -50,6 +57,7 @@ void Session::disconnected() noexcept {
     }
     unreceipted_.clear();
     unreceipted_bytes_ = 0;
+    gathered_ = 0;
     receipted_ = sequence_;
     books_.accepted += receipt_.accepted;
     books_.lost += receipted_plain_ - receipt_.accepted;
@@ -160,6 +168,10 @@ void Session::put(const protocol::Frame& frame) {
 }
 
 void Session::put(std::vector<std::byte> bytes) {
+  if (!send_gathered()) {
+    waiting_.push_back(batch_);
+    gathered_ = 0;
+  }
   if (waiting_.empty() && events_.send(bytes, {})) return;
   if (waiting_.size() >= kMostWaiting) {
     events_.hang_up(Errc::timed_out, "the broker takes nothing from this node", false);
@@ -174,6 +186,7 @@ void Session::room(Time now) {
     if (!events_.send(waiting_.front(), {})) return;
     waiting_.pop_front();
   }
+  if (!send_gathered()) return;
   if (state_ == State::up && !window_is_full()) events_.window_open();
 }
 
@@ -184,8 +197,8 @@ bool Session::window_is_full() const noexcept {
          unreceipted_bytes_ >= limits_.window_bytes || retained_bytes_ >= limits_.window_bytes;
 }
 
-Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, const PublishOptions& options,
-                                       Time now) {
+Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, const PublishOptions& options, Time now,
+                                       bool more_follow) {
   now_ = now;
   if (leaving_) return Errc::closed;
   if (state_ != State::up || moving_ || !waiting_.empty()) return Errc::would_block;
@@ -196,6 +209,11 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
     if (!reliable_) due(now + kAgain);
     return Errc::would_block;
   }
+  more_follow = more_follow && reliable_ && payload.size() <= kLargestGathered && options.reply.empty() &&
+                options.headers.empty() && options.level == Level::accepted && !options.tell && options.history == 0;
+  if (!(more_follow && goes_with_gathered(subject, payload)) && !send_gathered()) return Errc::would_block;
+  if (more_follow) return gather(subject, payload);
+
   const protocol::Publish frame{sequence_ + 1, options.level, options.tell,    false,  options.history,
                                 subject,       options.reply, options.headers, payload};
   // Everything before the payload in one piece; the payload is copied once, into the channel.
@@ -233,6 +251,43 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
   if (retain) retained_bytes_ += size;
   if (!reliable_) due(now + kAgain);
   return frame.sequence;
+}
+
+bool Session::goes_with_gathered(std::string_view subject, Bytes payload) const noexcept {
+  return gathered_ < kMostGathered && batch_.size() + protocol::kItemSize + payload.size() <= kMostGatheredBytes &&
+         is_gathering_on(subject);
+}
+
+std::uint64_t Session::gather(std::string_view subject, Bytes payload) {
+  const std::uint64_t sequence = sequence_ + 1;
+  const std::size_t bytes = protocol::kPublishHead + subject.size() + payload.size();  // as a frame of its own
+  if (gathered_ == 0) {
+    protocol::Front room;
+    const Bytes front = front_of(protocol::PublishBatch{sequence, 0, subject, {}}, room);
+    batch_.reserve(kMostGatheredBytes + kLargestGathered);
+    batch_.assign(front.begin(), front.end());
+    batch_front_ = front.size();
+  }
+  unreceipted_.push_back({sequence, static_cast<std::uint32_t>(bytes), Level::accepted});
+  const std::size_t at = batch_.size();
+  batch_.resize(at + protocol::kItemSize + payload.size());  // no more than was reserved
+  os::put_u16(batch_.data() + at, static_cast<std::uint16_t>(payload.size()));
+  if (!payload.empty()) std::memcpy(batch_.data() + at + protocol::kItemSize, payload.data(), payload.size());
+  ++gathered_;
+  sequence_ = sequence;
+  ++books_.published;
+  unreceipted_bytes_ += bytes;
+  if (gathered_ == kMostGathered || window_is_full()) static_cast<void>(send_gathered());
+  return sequence;
+}
+
+bool Session::send_gathered() noexcept {
+  if (gathered_ == 0) return true;
+  protocol::set_count(batch_, gathered_);
+  if (!waiting_.empty() || !events_.send(batch_, {})) return false;
+  ++batches_;
+  gathered_ = 0;
+  return true;
 }
 
 void Session::send_retained(Retained& retained) {
@@ -407,6 +462,26 @@ void Session::on(const protocol::Deliver& deliver) {
   protocol::Deliver local = deliver;
   local.index = index;
   events_.deliver(deliver.subscription, local);
+}
+
+void Session::on(const protocol::DeliverBatch& batch) {
+  const auto found = subscriptions_.find(batch.subscription);
+  if (found == subscriptions_.end()) {  // it ended while this was on its way
+    stop_sending(batch.subscription);
+    return;
+  }
+  Subscription& subscription = found->second;
+  const std::uint64_t first = subscription.offset + batch.index;
+  if (!reliable_ || first != subscription.index + 1) {
+    events_.hang_up(Errc::corrupt, "the broker sent a batch on a link that loses frames, or left something out", false);
+    return;
+  }
+  subscription.index = subscription.handed = first + batch.count - 1;
+  books_.received += batch.count;
+  subscription.books.received += batch.count;
+  protocol::DeliverBatch local = batch;
+  local.index = first;
+  events_.deliver(batch.subscription, local);
 }
 
 void Session::taken(std::uint32_t number, std::uint64_t index, bool dropped, Time now) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <optional>
@@ -28,7 +29,7 @@ using Time = Clock::time_point;
 /// What a subscription asks for.
 struct SubscribeOptions {
   std::string queue{};         // members of a queue group share the messages; empty: none
-  std::uint32_t depth = 1024;  // messages that may be on the way and not taken yet
+  std::uint32_t depth = 4096;  // messages that may be on the way and not taken yet
   Full full = Full::block;     // what happens when there are as many
   std::uint32_t history = 0;   // how many kept messages of each subject to send first
 };
@@ -78,6 +79,8 @@ class SessionEvents {
   /// A message for a subscription; its views end with the call. The receiver calls taken() when it is the
   /// application's.
   virtual void deliver(std::uint32_t subscription, const protocol::Deliver&) = 0;
+  /// The same for several.
+  virtual void deliver(std::uint32_t subscription, const protocol::DeliverBatch&) = 0;
   /// The subscription is in force; not said again after a reconnect.
   virtual void subscribed(std::uint32_t subscription) noexcept = 0;
   /// The broker has refused or ended it: it is gone.
@@ -123,7 +126,20 @@ class Session {
 
   // Publishing. `subject` and all else have been checked by the caller.
   /// Gives the message's sequence. Errors: would_block (not connected, or the window is full), message_too_large.
-  [[nodiscard]] Result<std::uint64_t> publish(std::string_view subject, Bytes payload, const PublishOptions&, Time now);
+  /// With `more_follow` it may be gathered, to share a frame with those that follow at once. It leaves with them when
+  /// they are many, before any other frame, and with send_gathered().
+  [[nodiscard]] Result<std::uint64_t> publish(std::string_view subject, Bytes payload, const PublishOptions&, Time now,
+                                              bool more_follow = false);
+  [[nodiscard]] bool is_gathering_on(std::string_view subject) const noexcept {
+    const std::size_t size = batch_front_ - protocol::kPublishHead;
+    return gathered_ > 0 && subject.size() == size &&
+           std::memcmp(batch_.data() + protocol::kPublishHead, subject.data(), size) == 0;
+  }
+  /// How many frames of gathered messages were sent.
+  [[nodiscard]] std::uint64_t batches() const noexcept { return batches_; }
+  [[nodiscard]] bool has_gathered() const noexcept { return gathered_ > 0; }
+  /// False: no room now; room() sends it.
+  bool send_gathered() noexcept;
   /// Everything that was published and needs an outcome has one.
   [[nodiscard]] bool all_settled() const noexcept { return retained_.empty(); }
   /// Everything published so far has been accepted.
@@ -212,6 +228,7 @@ class Session {
   void on(const protocol::Refused&);
   void on(const protocol::Subscribed&);
   void on(const protocol::Deliver&);
+  void on(const protocol::DeliverBatch&);
   void on(const protocol::Progress&);
   void on(const protocol::Dropped&);
   void on(const protocol::Receipt&);
@@ -227,6 +244,8 @@ class Session {
   void count_missing(Subscription&, std::uint64_t index);
   void skip_to_last(Subscription&);
   void stop_sending(std::uint32_t subscription);
+  [[nodiscard]] bool goes_with_gathered(std::string_view subject, Bytes payload) const noexcept;
+  [[nodiscard]] std::uint64_t gather(std::string_view subject, Bytes payload);
   void send_retained(Retained&);
   [[nodiscard]] bool window_is_full() const noexcept;
   void after_window(bool was_full) noexcept;
@@ -255,6 +274,10 @@ class Session {
   std::uint64_t retained_bytes_ = 0;
   Time window_asked_{};
   std::vector<std::byte> front_;  // of the message being published: all before its payload
+  std::vector<std::byte> batch_;  // a PublishBatch of so many, but for its count
+  std::uint32_t gathered_ = 0;
+  std::uint64_t batches_ = 0;
+  std::size_t batch_front_ = 0;  // bytes of it before its items
 
   std::uint32_t last_number_ = 0;  // of subscriptions and tokens
   std::map<std::uint32_t, Subscription> subscriptions_;

@@ -24,6 +24,7 @@ enum class Type : std::uint8_t {
   watch = 0x08,
   query = 0x09,
   bye = 0x0a,
+  publish_batch = 0x0b,
   welcome = 0x81,
   refused = 0x82,
   subscribed = 0x83,
@@ -36,6 +37,7 @@ enum class Type : std::uint8_t {
   watched = 0x8a,
   answer = 0x8b,
   farewell = 0x8c,
+  deliver_batch = 0x8d,
 };
 
 constexpr std::size_t kHead = 8;              // bytes that all frames begin with
@@ -289,6 +291,38 @@ void read(Fields& from, Subscribe& frame) noexcept {
 
 void read(Fields& from, Unsubscribe& frame) noexcept { frame.subscription = from.id(); }
 
+/// Whether that is exactly so many items.
+bool are_items(Bytes bytes, std::uint32_t count) noexcept {
+  if (count == 0 || count > kMostInBatch) return false;
+  for (; count > 0; --count) {
+    if (bytes.size() < kItemSize || bytes.size() - kItemSize < os::get_u16(bytes.data())) return false;
+    static_cast<void>(take_item(bytes));
+  }
+  return bytes.empty();
+}
+
+template <class Batch>
+void read_items(Fields& from, Batch& frame) noexcept {
+  frame.subject = from.first_text(kMaxSubject);
+  from.require(valid_subject(frame.subject));
+  frame.items = from.rest();
+  from.require(are_items(frame.items, frame.count));
+}
+
+void read(Fields& from, PublishBatch& frame) noexcept {
+  frame.count = from.id();
+  frame.sequence = from.u64();
+  read_items(from, frame);
+}
+
+void read(Fields& from, DeliverBatch& frame) noexcept {
+  frame.subscription = from.id();
+  frame.index = from.u64();
+  frame.message = from.message();
+  frame.count = from.u32();
+  read_items(from, frame);
+}
+
 void read(Fields& from, Taken& frame) noexcept {
   frame.subscription = from.id();
   frame.index = from.u64();
@@ -472,6 +506,14 @@ void write_message(const T& frame, Bytes head, Writer& to) {
 void write(const Publish& frame, Writer& to) { write_message(frame, publish_head(frame), to); }
 void write(const Deliver& frame, Writer& to) { write_message(frame, deliver_head(frame), to); }
 
+template <class Batch>
+void write_batch(const Batch& frame, Writer& to) {
+  Front front;
+  to.bytes(front_of(frame, front)).bytes(frame.items);
+}
+void write(const PublishBatch& frame, Writer& to) { write_batch(frame, to); }
+void write(const DeliverBatch& frame, Writer& to) { write_batch(frame, to); }
+
 void write(const Taken& frame, Writer& to) {
   to.head(Type::taken, frame.subscription).u64(frame.index).u64(frame.dropped);
 }
@@ -580,6 +622,10 @@ Result<Frame> decode(Bytes bytes) noexcept {
       return decode_publish(bytes);
     case Type::deliver:
       return decode_deliver(bytes);
+    case Type::publish_batch:
+      return decode_as<PublishBatch>(bytes);
+    case Type::deliver_batch:
+      return decode_as<DeliverBatch>(bytes);
     case Type::hello:
       return decode_greeting<Hello>(bytes);
     case Type::welcome:
@@ -667,6 +713,21 @@ std::array<std::byte, kDeliverHead> deliver_head(const Deliver& frame) noexcept 
   os::put_u64(head.data() + 16, frame.message.publisher);
   os::put_u64(head.data() + 24, frame.message.sequence);
   return head;
+}
+
+Bytes front_of(const PublishBatch& frame, Front& room) noexcept {
+  write_head(room.data(), Type::publish_batch, 0, frame.subject.size(), frame.count);
+  os::put_u64(room.data() + 8, frame.sequence);
+  return {room.data(), append(room.data() + kPublishHead, as_bytes(frame.subject))};
+}
+
+Bytes front_of(const DeliverBatch& frame, Front& room) noexcept {
+  write_head(room.data(), Type::deliver_batch, 0, frame.subject.size(), frame.subscription);
+  os::put_u64(room.data() + 8, frame.index);
+  os::put_u64(room.data() + 16, frame.message.publisher);
+  os::put_u64(room.data() + 24, frame.message.sequence);
+  os::put_u32(room.data() + kDeliverHead, frame.count);
+  return {room.data(), append(room.data() + kDeliverHead + 4, as_bytes(frame.subject))};
 }
 
 }  // namespace bus::protocol

@@ -24,11 +24,14 @@
 
 #include "bus/core/books.hpp"
 #include "bus/core/errc.hpp"
+#include "bus/core/os/bytes.hpp"
 #include "bus/core/result.hpp"
+#include "bus/protocol/subject.hpp"
 
 namespace bus::protocol {
 
 inline constexpr std::uint16_t kVersion = 1;
+inline constexpr std::uint32_t kMostInBatch = 256;
 inline constexpr std::size_t kMaxText = 1024;  // bytes; of a name, a queue, a query, a refusal
 
 /// A subscription's rule for when as many messages wait for it as its depth allows.
@@ -84,6 +87,14 @@ struct Publish {
   std::string_view subject{}, reply{};
   Bytes headers{};  // see headers.hpp
   Bytes payload{};
+};
+
+/// Several messages of level `accepted` on one subject, without reply and headers, in the order of their sequences.
+struct PublishBatch {
+  std::uint64_t sequence = 0;  // of the first
+  std::uint32_t count = 0;     // 1 to kMostInBatch
+  std::string_view subject{};
+  Bytes items{};  // of each message the payload's size, u16, and the payload: see take_item()
 };
 
 /// What the application has taken from a subscription, so that more may come.
@@ -167,6 +178,16 @@ struct Deliver {
   Bytes headers{}, payload{};
 };
 
+/// Several messages for one subscription, as they stand in a PublishBatch.
+struct DeliverBatch {
+  std::uint32_t subscription = 0;
+  std::uint64_t index = 0;  // of the first
+  MessageId message;        // the first
+  std::uint32_t count = 0;  // 1 to kMostInBatch
+  std::string_view subject{};
+  Bytes items{};
+};
+
 /// The subscription's messages up to `index` were sent: what of them is not there was lost on the way.
 struct Progress {
   std::uint32_t subscription = 0;
@@ -217,9 +238,10 @@ struct Farewell {
   bool stays = false;           // not the last word: it is about to stop, and waits for a Bye; more may come until then
 };
 
-using Frame = std::variant<Hello, Subscribe, Unsubscribe, Publish, Taken, Acknowledge, Flush, Watch, Query, Bye,  //
-                           Welcome, Refused, Subscribed, Deliver, Progress, Dropped, Receipt, Outcome, Flushed, Watched,
-                           Answer, Farewell>;
+using Frame =
+    std::variant<Hello, Subscribe, Unsubscribe, Publish, PublishBatch, Taken, Acknowledge, Flush, Watch, Query, Bye,  //
+                 Welcome, Refused, Subscribed, Deliver, DeliverBatch, Progress, Dropped, Receipt, Outcome, Flushed,
+                 Watched, Answer, Farewell>;
 
 /// Checks everything; what it gives points into `bytes`.
 [[nodiscard]] Result<Frame> decode(Bytes bytes) noexcept;
@@ -245,5 +267,25 @@ void write_tail(std::byte* to, std::string_view subject, std::string_view reply,
 /// The head of a Publish or Deliver whose strings are those given in `frame`.
 [[nodiscard]] std::array<std::byte, kPublishHead> publish_head(const Publish& frame) noexcept;
 [[nodiscard]] std::array<std::byte, kDeliverHead> deliver_head(const Deliver& frame) noexcept;
+
+// A batch is a front and its items, which go through the broker as they are.
+
+inline constexpr std::size_t kItemSize = 2;  // bytes of an item before its payload
+inline constexpr std::size_t kLongestFront = 36 + kMaxSubject;
+using Front = std::array<std::byte, kLongestFront>;
+
+/// Takes the first off `items`, which are those of a decoded batch and not none. Gives its payload.
+[[nodiscard]] inline Bytes take_item(Bytes& items) noexcept {
+  const Bytes payload = items.subspan(kItemSize, os::get_u16(items.data()));
+  items = items.subspan(kItemSize + payload.size());
+  return payload;
+}
+/// All of a batch but its items, in `room`.
+[[nodiscard]] Bytes front_of(const PublishBatch& frame, Front& room) noexcept;
+[[nodiscard]] Bytes front_of(const DeliverBatch& frame, Front& room) noexcept;
+/// Of the bytes of a PublishBatch.
+inline void set_count(std::span<std::byte> batch, std::uint32_t count) noexcept {
+  os::put_u32(batch.data() + 4, count);
+}
 
 }  // namespace bus::protocol

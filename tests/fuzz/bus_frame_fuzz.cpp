@@ -27,6 +27,14 @@ void check_message(std::string_view subject, std::string_view reply, Bytes heade
   require(read == headers.size());
 }
 
+template <class Batch>
+void check_batch(const Batch& batch) {
+  require(valid_subject(batch.subject));
+  std::uint32_t count = 0;
+  for (Bytes items = batch.items; !items.empty(); ++count) static_cast<void>(take_item(items));
+  require(count == batch.count && count <= kMostInBatch);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -47,6 +55,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto* deliver = std::get_if<Deliver>(&*frame)) {
     check_message(deliver->subject, deliver->reply, deliver->headers);
   }
+  if (const auto* batch = std::get_if<PublishBatch>(&*frame)) check_batch(*batch);
+  if (const auto* batch = std::get_if<DeliverBatch>(&*frame)) check_batch(*batch);
   if (const auto* subscribe = std::get_if<Subscribe>(&*frame)) require(valid_pattern(subscribe->pattern));
   return 0;
 }

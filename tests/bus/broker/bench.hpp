@@ -81,6 +81,17 @@ class Bench final : public broker::Output {
                bool again = false, std::uint32_t history = 0, bool tell = false) {
     say(id, protocol::Publish{sequence, level, tell, again, history, subject, {}, {}, bytes_of("x")});
   }
+  /// Messages from `first` on, each with its sequence as payload.
+  void publish_batch(ClientId id, std::uint64_t first, std::uint32_t count, std::string_view subject) {
+    std::vector<std::byte> items;
+    for (std::uint32_t i = 0; i < count; ++i) {
+      const std::string payload = std::to_string(first + i);
+      items.resize(items.size() + protocol::kItemSize);
+      os::put_u16(items.data() + items.size() - protocol::kItemSize, static_cast<std::uint16_t>(payload.size()));
+      items.insert(items.end(), bytes_of(payload).begin(), bytes_of(payload).end());
+    }
+    say(id, protocol::PublishBatch{first, count, subject, items});
+  }
   void acknowledge(ClientId id, std::uint32_t number, std::uint64_t publisher, std::uint64_t sequence) {
     say(id, protocol::Acknowledge{number, {publisher, sequence}, false});
   }
@@ -106,11 +117,21 @@ class Bench final : public broker::Output {
     }
     return found;
   }
-  /// "sequence,sequence,..." of the messages that a subscription was sent.
+  /// "sequence,sequence,..." of the messages that a subscription was sent, alone or in batches.
   std::string got(ClientId id, std::uint32_t number) const {
     std::string text;
-    for (const auto& deliver : told<protocol::Deliver>(id)) {
-      if (deliver.subscription == number) text += (text.empty() ? "" : ",") + std::to_string(deliver.message.sequence);
+    const auto all = sent_.find(id);
+    if (all == sent_.end()) return text;
+    const auto add = [&](std::uint64_t sequence) { text += (text.empty() ? "" : ",") + std::to_string(sequence); };
+    for (const auto& bytes : all->second) {
+      const auto frame = protocol::decode(bytes);
+      if (!frame) continue;
+      if (const auto* one = std::get_if<protocol::Deliver>(&*frame); one != nullptr && one->subscription == number) {
+        add(one->message.sequence);
+      }
+      const auto* batch = std::get_if<protocol::DeliverBatch>(&*frame);
+      if (batch == nullptr || batch->subscription != number) continue;
+      for (std::uint64_t i = 0; i < batch->count; ++i) add(batch->message.sequence + i);
     }
     return text;
   }

@@ -341,6 +341,51 @@ TEST_CASE("a subscription that blocks holds its publishers back and loses nothin
   REQUIRE(total(subscriber.books().dropped) == 0);
 }
 
+TEST_CASE("a burst leaves by itself, whatever its publisher does then", "[bus]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  const Broker broker({fresh_address(scheme)});
+  Node subscriber = Node::join(broker.address());
+  Node publisher = Node::join(broker.address());
+  Subscription subscription = subscriber.subscribe("a");
+  for (int burst = 0; burst < 20; ++burst) {
+    constexpr int kCount = 30;
+    for (int i = 0; i < kCount; ++i) REQUIRE_FALSE(publisher.publish("a", bytes_of("x"), {}, soon()));
+    for (int i = 0; i < kCount; ++i) REQUIRE(subscription.receive(soon()));
+  }
+}
+
+TEST_CASE("each message of a burst is what was published, and lives as long as whoever has it", "[bus]") {
+  const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix", "tcp");
+  CAPTURE(scheme);
+  const Broker broker({fresh_address(scheme)});
+  constexpr int kCount = 1000;
+  const auto subject = [](int i) { return i / 100 % 2 == 0 ? "even.hundred" : "odd.hundred"; };
+  const auto payload = [](int i) { return std::string(static_cast<std::size_t>(i) % 90, 'x') + std::to_string(i); };
+  std::vector<Delivery> kept;
+  {
+    Node subscriber = Node::join(broker.address());
+    Node publisher = Node::join(broker.address());
+    Subscription subscription = subscriber.subscribe("*.hundred", {.depth = 2 * kCount});
+    for (int i = 0; i < kCount; ++i) REQUIRE_FALSE(publisher.publish(subject(i), bytes_of(payload(i)), {}, soon()));
+    for (int i = 0; i < kCount; ++i) {
+      Result<Delivery> message = subscription.receive(soon());
+      REQUIRE(message);
+      REQUIRE(message->id() == MessageId{publisher.publisher(), static_cast<std::uint64_t>(i) + 1});
+      if (i % 3 == 0) kept.push_back(std::move(*message));
+    }
+    REQUIRE(subscription.books().received == kCount);
+    REQUIRE_FALSE(publisher.flush(soon()));
+    REQUIRE(publisher.books().accepted == kCount);
+  }
+  for (int i = 0; i < kCount; i += 3) {
+    const Delivery& message = kept.at(static_cast<std::size_t>(i) / 3);
+    REQUIRE(message.text() == payload(i));
+    REQUIRE(message.subject() == subject(i));
+    REQUIRE(message.headers().begin() == message.headers().end());
+  }
+}
+
 TEST_CASE("a full subscription drops by its rule, counts it, and both sides are told", "[bus]") {
   const auto [full, first] = GENERATE(table<Full, int>({{Full::drop_new, 0}, {Full::drop_old, 90}}));
   CAPTURE(full);

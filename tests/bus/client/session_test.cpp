@@ -1,6 +1,7 @@
 // tests/bus/client/session_test.cpp: a node's side of the protocol, told frame by frame.
 #include "bus/client/session.hpp"
 
+#include <array>
 #include <map>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct Bench final : bus::client::SessionEvents {
     return true;
   }
   void deliver(std::uint32_t, const Deliver& message) override { delivered.push_back(message.message.sequence); }
+  void deliver(std::uint32_t, const DeliverBatch& batch) override {
+    for (std::uint64_t i = 0; i < batch.count; ++i) delivered.push_back(batch.message.sequence + i);
+  }
   void subscribed(std::uint32_t) noexcept override {}
   void ended(std::uint32_t subscription, Errc, std::string_view) override { over.push_back(subscription); }
   void outcome(const Outcome& one) noexcept override { outcomes[one.sequence] = one; }
@@ -59,6 +63,26 @@ struct Bench final : bus::client::SessionEvents {
   std::error_code publish(Level level = Level::accepted, bool tell = false) {
     const auto sequence = session.publish("a", bus::bytes_of("x"), {{}, {}, level, tell, 0}, now);
     return sequence ? std::error_code() : sequence.error();
+  }
+  /// With more to follow at once.
+  std::error_code gather(std::string_view subject = "a", std::string_view payload = "x",
+                         const bus::client::PublishOptions& options = {}) {
+    const auto sequence = session.publish(subject, bus::bytes_of(payload), options, now, true);
+    return sequence ? std::error_code() : sequence.error();
+  }
+  /// "first+count" of each batch that was sent, and "sequence" of each message alone.
+  std::string published() const {
+    std::string text;
+    for (const auto& bytes : sent) {
+      const auto frame = decode(bytes);
+      if (const auto* one = std::get_if<Publish>(&*frame)) text += std::to_string(one->sequence) + " ";
+      if (const auto* batch = std::get_if<PublishBatch>(&*frame)) {
+        text += std::to_string(batch->sequence) + "+" + std::to_string(batch->count) + " ";
+      }
+      if (std::get_if<Flush>(&*frame) != nullptr) text += "flush ";
+      if (std::get_if<Bye>(&*frame) != nullptr) text += "bye ";
+    }
+    return text;
   }
   void give(std::uint32_t number, std::uint64_t index, std::uint64_t sequence, bool acknowledge = false,
             bool again = false) {
@@ -358,4 +382,135 @@ TEST_CASE("the farewell of a broker that stops is not the answer to a later bye"
   bench.welcome();
   bench.session.bye(bench.now);
   CHECK_FALSE(bench.session.said_farewell());
+}
+
+TEST_CASE("messages that follow each other share a frame, in their order", "[client]") {
+  Bench bench;
+  bench.welcome(true, 1000);
+  CHECK_FALSE(bench.publish());
+  for (int i = 0; i < 3; ++i) CHECK_FALSE(bench.gather());
+  CHECK(bench.session.has_gathered());
+  CHECK(bench.published() == "1 ");
+  SECTION("until they are sent") {
+    bench.session.send_gathered();
+    CHECK(bench.published() == "1 2+3 ");
+  }
+  SECTION("before what comes alone") {
+    CHECK_FALSE(bench.publish());
+    CHECK(bench.published() == "1 2+3 5 ");
+  }
+  SECTION("before what is on another subject") {
+    CHECK_FALSE(bench.gather("b"));
+    CHECK_FALSE(bench.gather("b"));
+    bench.session.send_gathered();
+    CHECK(bench.published() == "1 2+3 5+2 ");
+  }
+  SECTION("before what is to be delivered, has headers, or is to be kept") {
+    bus::client::PublishOptions options;
+    SECTION("delivered") { options.level = Level::delivered; }
+    SECTION("reply") { options.reply = "r"; }
+    SECTION("told") { options.tell = true; }
+    SECTION("kept") { options.history = 1; }
+    CHECK_FALSE(bench.gather("a", "x", options));
+    CHECK(bench.published() == "1 2+3 5 ");
+  }
+  SECTION("before a flush") {
+    bench.session.flush(bench.now);
+    CHECK(bench.published() == "1 2+3 flush ");
+  }
+  SECTION("before the last word") {
+    bench.session.bye(bench.now);
+    CHECK(bench.published() == "1 2+3 bye ");
+  }
+  SECTION("and leave when they are many") {
+    for (int i = 0; i < 260; ++i) CHECK_FALSE(bench.gather());
+    CHECK(bench.published() == "1 2+256 ");
+    bench.session.send_gathered();
+    CHECK(bench.published() == "1 2+256 258+7 ");
+  }
+  SECTION("and leave when they are large") {
+    const std::string large(4096, 'l');
+    for (int i = 0; i < 8; ++i) CHECK_FALSE(bench.gather("a", large));
+    CHECK(bench.published() == "1 2+10 ");
+    CHECK_FALSE(bench.gather("a", large + "l"));
+    CHECK(bench.published() == "1 2+10 12+1 13 ");
+  }
+  CHECK_FALSE(bench.session.has_gathered());
+}
+
+TEST_CASE("nothing is gathered on a link that loses frames", "[client]") {
+  Bench bench;
+  bench.welcome(false);
+  CHECK_FALSE(bench.gather());
+  CHECK_FALSE(bench.gather());
+  CHECK(bench.published() == "1 2 ");
+}
+
+TEST_CASE("what is gathered counts against the window, and leaves when that is full", "[client]") {
+  Bench bench;
+  bench.welcome(true, 5);
+  for (int i = 0; i < 5; ++i) CHECK_FALSE(bench.gather());
+  CHECK(bench.gather() == Errc::would_block);
+  CHECK(bench.published() == "1+5 ");
+  bench.say(Receipt{5, 5, 0, 0});
+  CHECK(bench.session.books().accepted == 5);
+  CHECK_FALSE(bench.gather());
+}
+
+TEST_CASE("what is gathered waits for room, and keeps its place before what follows", "[client]") {
+  Bench bench;
+  bench.welcome();
+  bench.room = false;
+  for (int i = 0; i < 3; ++i) CHECK_FALSE(bench.gather());
+  bench.session.send_gathered();
+  CHECK(bench.session.has_gathered());
+  CHECK(bench.publish() == Errc::would_block);
+  SECTION("alone") {
+    bench.room = true;
+    bench.session.room(bench.now);
+    CHECK(bench.published() == "1+3 ");
+  }
+  SECTION("with a question behind it") {
+    bench.session.flush(bench.now);
+    CHECK(bench.gather() == Errc::would_block);
+    bench.room = true;
+    bench.session.room(bench.now);
+    CHECK(bench.published() == "1+3 flush ");
+  }
+  CHECK_FALSE(bench.gather());
+}
+
+TEST_CASE("what is gathered when the connection is lost is unknown, and counted once", "[client]") {
+  Bench bench;
+  bench.welcome();
+  for (int i = 0; i < 3; ++i) CHECK_FALSE(bench.gather());
+  bench.session.disconnected();
+  CHECK(bench.session.books().unknown_after_crash == 3);
+  bench.sent.clear();
+  bench.welcome();
+  CHECK(bench.published().empty());
+  CHECK_FALSE(bench.publish());
+  CHECK(bench.published() == "4 ");
+}
+
+TEST_CASE("a batch counts as the messages that are in it", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe({.depth = 8});
+  bench.give(number, 1, 1);
+  const auto items = std::array{std::byte{0}, std::byte{0}, std::byte{1}, std::byte{0}, std::byte{'x'}};
+  bench.say(DeliverBatch{number, 2, {kOther, 2}, 2, "a", items});
+  CHECK(bench.delivered == std::vector<std::uint64_t>{1, 2, 3});
+  CHECK(bench.session.books(number).received == 3);
+  bench.session.taken(number, 2, false, bench.now);
+  REQUIRE(bench.said<Taken>().size() == 1);
+  CHECK(bench.said<Taken>().back().index == 2);
+  SECTION("one that leaves something out ends the connection") {
+    bench.say(DeliverBatch{number, 5, {kOther, 5}, 2, "a", items});
+    CHECK(bench.hung_up == Errc::corrupt);
+  }
+  SECTION("so does one that was here before") {
+    bench.say(DeliverBatch{number, 3, {kOther, 3}, 2, "a", items});
+    CHECK(bench.hung_up == Errc::corrupt);
+  }
 }

@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <random>
 #include <set>
@@ -70,6 +71,14 @@ struct Describe {
   std::string operator()(const Publish& f) const {
     const auto& [sequence, level, tell, again, history, subject, reply, headers, payload] = f;
     return line("publish", sequence, level, tell, again, history, subject, reply, headers, payload);
+  }
+  std::string operator()(const PublishBatch& f) const {
+    const auto& [sequence, count, subject, items] = f;
+    return line("publish_batch", sequence, count, subject, items);
+  }
+  std::string operator()(const DeliverBatch& f) const {
+    const auto& [subscription, index, message, count, subject, items] = f;
+    return line("deliver_batch", subscription, index, message, count, subject, items);
   }
   std::string operator()(const Taken& f) const {
     const auto& [subscription, index, dropped] = f;
@@ -171,6 +180,7 @@ constexpr Instance kBroker{16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 2
 constexpr std::uint64_t kPublisher = 0x0807060504030201;
 const ByteVector kPair = hex("01 00 01 00 6b 76");
 const ByteVector kHi = bytes_of_text("hi");
+const ByteVector kItems = hex("02 00 68 69  00 00  01 00 79");
 const ByteVector kJson = bytes_of_text("{}");
 
 std::vector<Golden> golden() {
@@ -217,6 +227,10 @@ std::vector<Golden> golden() {
                      "03 00  06 00 00 00"
                      "61 2e 62  72 2e 31  01 00 01 00 6b 76  68 69"),
                  0x1f, 2});
+  all.push_back({"publish_batch", PublishBatch{9, 3, "a.b", kItems},
+                 hex("0b 00 03 00 03 00 00 00"
+                     "09 00 00 00 00 00 00 00"
+                     "61 2e 62  02 00 68 69  00 00  01 00 79")});
   all.push_back({"taken", Taken{7, 16, 2},
                  hex("05 00 00 00 07 00 00 00"
                      "10 00 00 00 00 00 00 00  02 00 00 00 00 00 00 00")});
@@ -262,6 +276,12 @@ std::vector<Golden> golden() {
                      "03 00  06 00 00 00"
                      "61 2e 62  72 2e 31  01 00 01 00 6b 76  68 69"),
                  0x2f, 2});
+  all.push_back({"deliver_batch", DeliverBatch{7, 16, {kPublisher, 9}, 3, "a.b", kItems},
+                 hex("8d 00 03 00 07 00 00 00"
+                     "10 00 00 00 00 00 00 00"
+                     "01 02 03 04 05 06 07 08  09 00 00 00 00 00 00 00"
+                     "03 00 00 00"
+                     "61 2e 62  02 00 68 69  00 00  01 00 79")});
   all.push_back({"progress", Progress{7, 16}, hex("85 00 00 00 07 00 00 00  10 00 00 00 00 00 00 00")});
   all.push_back(
       {"dropped", Dropped{7, Reason::expired, 2}, hex("86 00 00 00 07 00 00 00  02 00 00 00 00 00 00 00  08")});
@@ -461,6 +481,8 @@ TEST_CASE("strings have limits, and nothing beyond them is believed", "[protocol
       {"queue", 1024, hex("02 00 01 00 07 00 00 00  00 00 00 00  00 00 00 00  00"), hex("61"), {}},
       {"publish subject", 256, hex("04 00"), slice(publish, 4, 16), kHi},
       {"publish reply", 256, join(hex("04 01"), slice(publish, 2, 16)), hex("61 2e 62"), kHi},
+      {"publish_batch subject", 256, hex("0b 00"), hex("03 00 00 00  01 00 00 00 00 00 00 00"), kItems},
+      {"deliver_batch subject", 256, hex("8d 00"), join(slice(deliver, 4, 32), hex("03 00 00 00")), kItems},
       {"deliver subject", 256, hex("84 00"), slice(deliver, 4, 32), kHi},
       {"deliver reply", 256, join(hex("84 01"), slice(deliver, 2, 32)), hex("61 2e 62"), kHi},
       {"watch subject", 256, hex("08 00"), hex("16 00 00 00  02 00 00 00"), {}},
@@ -592,6 +614,43 @@ TEST_CASE("a message passes on with its tail as it is", "[protocol]") {
   }
 }
 
+TEST_CASE("a batch is exactly as many items as it says, and no more than the most", "[protocol]") {
+  const auto publish = [](std::uint64_t count, const ByteVector& items) {
+    return outcome(join(hex("0b 00 01 00"), number(count, 4), hex("09 00 00 00 00 00 00 00  61"), items));
+  };
+  const auto deliver = [](std::uint64_t count, const ByteVector& items) {
+    return outcome(join(hex("8d 00 01 00 07 00 00 00"), ByteVector(24), number(count, 4), hex("61"), items));
+  };
+  const ByteVector none(2 * kMostInBatch), one_more(2 * kMostInBatch + 2);  // all of them empty
+  for (const auto& batch : {std::function<std::string(std::uint64_t, const ByteVector&)>(publish),
+                            std::function<std::string(std::uint64_t, const ByteVector&)>(deliver)}) {
+    CHECK(batch(3, kItems) != "corrupt");
+    CHECK(batch(kMostInBatch, none) != "corrupt");
+    CHECK(batch(kMostInBatch + 1, one_more) == "corrupt");
+    CHECK(batch(0, {}) == "corrupt");
+    CHECK(batch(0, kItems) == "corrupt");
+    CHECK(batch(2, kItems) == "corrupt");
+    CHECK(batch(4, kItems) == "corrupt");
+    CHECK(batch(0xffffffff, kItems) == "corrupt");
+    CHECK(batch(1, hex("02 00 68")) == "corrupt");
+    CHECK(batch(1, hex("ff ff 68")) == "corrupt");
+    CHECK(batch(1, hex("02")) == "corrupt");
+  }
+}
+
+TEST_CASE("a batch passes on with its items as they are", "[protocol]") {
+  const ByteVector& published = golden("publish_batch").bytes;
+  const auto batch = std::get<PublishBatch>(*decode(published));
+  Front room;
+  const Bytes front = front_of(DeliverBatch{7, 16, {kPublisher, 9}, batch.count, batch.subject, {}}, room);
+  CHECK(join(ByteVector(front.begin(), front.end()), batch.items) == golden("deliver_batch").bytes);
+  Bytes items = batch.items;
+  CHECK(to_text(take_item(items)) == to_hex(kHi));
+  CHECK(take_item(items).empty());
+  CHECK(take_item(items).size() == 1);
+  CHECK(items.empty());
+}
+
 TEST_CASE("encoding replaces what was there", "[protocol]") {
   ByteVector bytes = golden("publish_all").bytes;
   encode(Flushed{21}, bytes);
@@ -660,6 +719,14 @@ class Maker {
         return Watched{u32(), u32()};
       case 20:
         return Answer{u32(), payload()};
+      case 21: {
+        const auto count = static_cast<std::uint32_t>(1 + random_() % kMostInBatch);
+        return PublishBatch{u64(), count, subject(), items(count)};
+      }
+      case 22: {
+        const auto count = static_cast<std::uint32_t>(1 + random_() % 9);
+        return DeliverBatch{u32(), u64(), {u64(), u64()}, count, subject(), items(count)};
+      }
       default:
         return Farewell{u64(), u64(), yes()};
     }
@@ -714,6 +781,15 @@ class Maker {
       block.add(random_text(random_, 1 + random_() % 9, "key\n"), random_text(random_, random_() % 20, "value"));
     }
     return block.bytes();
+  }
+  Bytes items(std::uint32_t count) {
+    std::string made;
+    for (; count > 0; --count) {
+      const std::string payload = random_text(random_, random_() % 300, "payload");
+      made += {static_cast<char>(payload.size() & 0xff), static_cast<char>(payload.size() >> 8)};
+      made += payload;
+    }
+    return std::as_bytes(std::span(keep(std::move(made))));
   }
   Bytes payload() { return std::as_bytes(std::span(keep(random_text(random_, size(5000), "payload")))); }
 

@@ -113,7 +113,10 @@ class Broker final : public broker::Output {
       world_.fail("the core sends a frame that is none");
       return true;
     }
-    if (const auto* deliver = std::get_if<protocol::Deliver>(&*frame)) look_at(id, peer, *deliver);
+    if (const auto* one = std::get_if<protocol::Deliver>(&*frame)) look_at(id, peer, one->subscription, one->index, 1);
+    if (const auto* batch = std::get_if<protocol::DeliverBatch>(&*frame)) {
+      look_at(id, peer, batch->subscription, batch->index, batch->count);
+    }
     if (const auto* subscribed = std::get_if<protocol::Subscribed>(&*frame)) {
       observer_.in_force(*peer.link, subscribed->subscription);
     }
@@ -189,6 +192,8 @@ class Broker final : public broker::Output {
     std::string text = "frame of kind " + std::to_string(frame.index());
     if (const auto* publish = std::get_if<protocol::Publish>(&frame)) {
       text = std::string(publish->again ? "again " : "") + "publish " + std::to_string(publish->sequence);
+    } else if (const auto* batch = std::get_if<protocol::PublishBatch>(&frame)) {
+      text = "publish " + std::to_string(batch->sequence) + " and " + std::to_string(batch->count - 1) + " more";
     } else if (const auto* taken = std::get_if<protocol::Taken>(&frame)) {
       text = "taken " + std::to_string(taken->subscription) + " up to " + std::to_string(taken->index);
     } else if (const auto* acknowledge = std::get_if<protocol::Acknowledge>(&frame)) {
@@ -200,12 +205,10 @@ class Broker final : public broker::Output {
     return text;
   }
 
-  void look_at(broker::ClientId id, Peer& peer, const protocol::Deliver& deliver) {
-    auto& its = peer.subscriptions[deliver.subscription];
-    if (deliver.index != its.index + 1) {
-      world_.fail("the index of client " + std::to_string(id) + "'s subscription has a gap");
-    }
-    its.index = deliver.index;
+  void look_at(broker::ClientId id, Peer& peer, std::uint32_t subscription, std::uint64_t index, std::uint32_t count) {
+    auto& its = peer.subscriptions[subscription];
+    if (index != its.index + 1) world_.fail("the index of client " + std::to_string(id) + "'s subscription has a gap");
+    its.index += count;
     if (its.full != protocol::Full::drop_old && peer.link->kind.reliable && its.index - its.taken > its.depth) {
       world_.fail("more messages on the way than the subscription's depth");
     }

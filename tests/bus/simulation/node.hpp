@@ -151,7 +151,8 @@ class Node final : public client::SessionEvents {
                     0,
                     0,
                     {}});
-    const auto sequence = session_->publish(subject, payload, options, world_.now());
+    const bool more_follow = world_.random.percent(60);
+    const auto sequence = session_->publish(subject, payload, options, world_.now(), more_follow);
     if (!sequence) {
       mine.pop_back();
       if (sequence.error() != Errc::would_block) {
@@ -164,6 +165,12 @@ class Node final : public client::SessionEvents {
     if (*sequence != id.sequence) world_.fail("a sequence number was left out");
     if (world_.tracing()) {
       note("publishes " + std::to_string(*sequence) + " on " + subject + " " + std::string(name(options.level)));
+    }
+    if (session_->has_gathered()) {
+      soon(world_.random.within(1ms), [this] {
+        session_->send_gathered();
+        after_call();
+      });
     }
     after_call();
   }
@@ -297,6 +304,16 @@ class Node final : public client::SessionEvents {
     }
     feed->waiting.push_back({message.index, message.message, message.acknowledge});
     take_later(*feed);
+  }
+
+  void deliver(std::uint32_t number, const protocol::DeliverBatch& batch) override {
+    protocol::Deliver one{number, batch.index, batch.message, false, false, false, batch.subject, {}, {}, {}};
+    std::uint32_t count = 0;
+    for (protocol::Bytes items = batch.items; !items.empty(); ++one.index, ++one.message.sequence, ++count) {
+      one.payload = protocol::take_item(items);
+      deliver(number, one);
+    }
+    if (count != batch.count) world_.fail("a batch has another number of messages than it says");
   }
 
   void subscribed(std::uint32_t number) noexcept override {
