@@ -470,6 +470,37 @@ TEST_CASE("one stopped consumer of eight is counted, and costs the others nothin
             << " dropped and counted; the broker grew by " << after - before << " kB\n";
 }
 
+namespace {
+
+std::size_t lines_with(const std::string& path, std::string_view text) {
+  std::ifstream file(path);
+  std::size_t count = 0;
+  for (std::string line; std::getline(file, line);) count += line.find(text) != std::string::npos ? 1 : 0;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a subscriber that drops and is killed leaves no hole: its record says what it dropped", "[system][kill]") {
+  const std::string full = GENERATE(as<std::string>{}, "drop-new", "drop-old");
+  CAPTURE(full);
+  const std::string bus = fixed_bus("shm"), folder = temporary_folder();
+  Polite broker = broker_on(bus);
+  wait_listening(broker);
+  Polite sub =
+      sub_on(bus, "load", {"--full", full, "--depth", "4", "--exec", "sleep 0.02", "--record", folder + "/sub"});
+  Polite pub(start_bus(node_words("pub", "load", bus,
+                                  {"--size", "64", "--rate", "500", "--duration", "1h", "--record", folder + "/pub"})));
+  REQUIRE(eventually([&] { return lines_with(folder + "/sub", "\"received\"") >= 20; }));
+  REQUIRE(sub.kill(SIGKILL));
+  REQUIRE(sub.wait() == ExitStatus{-1, SIGKILL});
+  REQUIRE(pub.kill(SIGTERM));
+  REQUIRE(pub.wait() == exited(143));
+  const Json sum = audited(folder);
+  REQUIRE(sum.at("delivered") >= 20);
+  REQUIRE(sum.at("dropped") > 0);
+}
+
 // ---- many, and strangers ----
 
 namespace {

@@ -130,7 +130,10 @@ void Subscribing::subscribe() {
 void Subscribing::take(std::size_t index, Delivery& message) {
   if (++received_ == 1) start_ = Clock::now();
   bytes_ += message.size();
-  if (record_) record_->received(index + 1, message);
+  if (record_) {
+    if (options_.full != Full::block) record_->dropped(index + 1, subscriptions_[index].books().dropped);
+    record_->received(index + 1, message);
+  }
   printer_.print(received_, message, subjects_);
   if (!command_.empty()) execute(message);
   if (progress_) progress_->update(received_, bytes_);
@@ -367,7 +370,7 @@ const Verb& sub_verb() noexcept {
        "how messages are printed: payload and newline, payload alone, hexadecimal, JSON objects, not at all"},
       {'v', "subjects", Kind::flag, "", "begin each line with the message's subject"},
       {'q', "queue", Kind::text, "GROUP", "share the messages with all others of this group: each goes to one of them"},
-      {0, "depth", Kind::count, "N", "messages that may be on the way and not taken yet", "1024"},
+      {0, "depth", Kind::count, "N", "messages that may be on the way and not taken yet", "4096"},
       {0, "full", Kind::choice, kFullRules,
        "what happens when there are as many: publishers wait, the new one or the oldest is dropped, this "
        "subscription ends",
