@@ -133,14 +133,14 @@ Serving server(const Broker& broker, const std::string& path, const Job& job) {
     std::vector<std::string> words{program};
     if (program != "redis-server") words.emplace_back("-c");
     words.push_back(configuration.path());
-    Serving made{std::make_unique<Child>(*file, std::move(words)),
-                 path.empty() ? "127.0.0.1:" + std::to_string(port) : path};
+    auto child = std::make_unique<Child>(*file, std::move(words));
     try {
-      made.child->wait_until([&] { return path.empty() ? listens(port) : listens(path); }, in(kListensWithin));
-      return made;
+      child->wait_until([&] { return path.empty() ? listens(port) : listens(path); }, in(kListensWithin));
     } catch (const Error&) {
-      if (attempt == kPortAttempts || !made.child->ended()) throw;
+      if (attempt == kPortAttempts || !child->ended()) throw;
+      continue;
     }
+    return {std::move(child), path.empty() ? "127.0.0.1:" + std::to_string(port) : path};
   }
 }
 

@@ -80,6 +80,7 @@ Child::Child(const std::string& program, std::vector<std::string> words)
   const os::Fd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!said_ || !nothing) fail_to_start(program);
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   const pid_t parent = ::getpid();

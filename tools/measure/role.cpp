@@ -163,7 +163,7 @@ void run(Control& control) {
     // end, and what it leaves.
     ::prctl(PR_SET_PDEATHSIG, 0);
     for (const int signal : {SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);
-    ::fcntl(kControlFd, F_SETFD, FD_CLOEXEC);
+    static_cast<void>(::fcntl(kControlFd, F_SETFD, FD_CLOEXEC));
     return serve_broker(job, control);
   }
   MeetingByControl meeting(control);
