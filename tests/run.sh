@@ -153,7 +153,7 @@ run_tests() {
   rm -f "$report"
   ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:detect_leaks=1 \
     UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-    TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=50 \
+    TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=50:suppressions='$PWD/tests/tsan.supp'" \
     "${prefix[@]}" ctest --test-dir "build/$build" --parallel "$jobs" --output-on-failure --no-tests=error --timeout 600 \
     --output-junit "$report" "$@" >"$log" 2>&1 || status=$?
   local total off names bad
