@@ -29,8 +29,10 @@ constexpr auto kRoomAgain = 1ms;  // a channel without room is asked again, wher
 constexpr auto kLease = 2ms;
 constexpr auto kLongestLease = 16ms;
 constexpr std::size_t kReadsInARow = 64;
-constexpr auto kGathered =
-    200us;  // what is gathered leaves so long after the first of it, if the caller does nothing more
+// What is gathered leaves with a message that comes so long after the first of it, in times of a burst's longest gap;
+// or, if the caller does nothing more, when the flusher sees it for the second time.
+constexpr std::uint64_t kGapsGathered = 50;
+constexpr auto kGathered = 200us;
 
 Session::Identity identity(const std::string& name) {
   Session::Identity identity;
@@ -148,7 +150,7 @@ bool NodeState::connect_once() {
     room_wanted = 0;
     welcome_until = in(kWelcome);
     poller.add(channel, 0);
-    session.connected(traits.reliable, Clock::now());
+    session.connected(traits.reliable, traits.max_message, Clock::now());
     return true;
   } catch (const Error& error) {
     const std::lock_guard lock(mutex);
@@ -623,9 +625,13 @@ Result<std::uint64_t> NodeState::publish(std::string_view subject, std::span<con
     if (is_over()) return Errc::closed;
     const std::uint64_t now = os::ticks();
     const bool burst = now - std::exchange(last_publish, now) < os::kTicksOfABurst;
+    if (!session.has_gathered()) gathering_since = now;
     const Result<std::uint64_t> sequence = session.publish(subject, payload, options, time(), burst);
     if (sequence) {
-      if (session.has_gathered() && !flusher_watches) see_to_gathered();
+      if (session.has_gathered()) {
+        if (now - gathering_since > kGapsGathered * os::kTicksOfABurst) session.send_gathered();
+        if (!flusher_watches) see_to_gathered();
+      }
       if (options.tell) outcomes.emplace(*sequence, std::nullopt);
       look_at_clock();
       return *sequence;

@@ -119,6 +119,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   bool driving = false;               // somebody reads from it
   Patience patience;                  // of who does
   std::uint64_t last_publish = 0;     // ticks
+  std::uint64_t gathering_since = 0;  // ticks
   std::uint64_t seen_batches = 0;     // sent when the flusher last looked
   bool flusher_watches = false;       // it sends what is gathered, if nobody else does so before
   bool standing_by = false;           // the node's thread sleeps until it is told to drive

@@ -20,8 +20,8 @@ constexpr int kUnsubscribeAgain = 5;         // there is no answer to it
 constexpr std::size_t kMostWaiting = 65536;  // frames without room: answers and acknowledgements, small each
 
 // What one frame takes of messages that follow each other at once. More gain nothing: README.md, "Batches".
-constexpr std::uint32_t kMostGathered = 256;
-constexpr std::size_t kMostGatheredBytes = std::size_t{32} << 10;
+constexpr std::uint32_t kMostGathered = 512;
+constexpr std::size_t kMostGatheredBytes = std::size_t{64} << 10;
 constexpr std::size_t kLargestGathered = std::size_t{4} << 10;  // payload of one message
 static_assert(kMostGathered <= protocol::kMostInBatch);
 
@@ -37,9 +37,10 @@ void Session::greet() {
   put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name, was_up_});
 }
 
-void Session::connected(bool reliable, Time now) {
+void Session::connected(bool reliable, std::size_t max_frame, Time now) {
   now_ = now;
   reliable_ = reliable;
+  max_frame_ = max_frame;
   state_ = State::greeting;
   waiting_.clear();
   moving_ = false;
@@ -210,7 +211,8 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
     return Errc::would_block;
   }
   more_follow = more_follow && reliable_ && payload.size() <= kLargestGathered && options.reply.empty() &&
-                options.headers.empty() && options.level == Level::accepted && !options.tell && options.history == 0;
+                options.headers.empty() && options.level == Level::accepted && !options.tell && options.history == 0 &&
+                protocol::kPublishHead + subject.size() + protocol::kItemSize + payload.size() <= max_frame_;
   if (!(more_follow && goes_with_gathered(subject, payload)) && !send_gathered()) return Errc::would_block;
   if (more_follow) return gather(subject, payload);
 
@@ -254,8 +256,8 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
 }
 
 bool Session::goes_with_gathered(std::string_view subject, Bytes payload) const noexcept {
-  return gathered_ < kMostGathered && batch_.size() + protocol::kItemSize + payload.size() <= kMostGatheredBytes &&
-         is_gathering_on(subject);
+  return gathered_ < kMostGathered && is_gathering_on(subject) &&
+         batch_.size() + protocol::kItemSize + payload.size() <= std::min(kMostGatheredBytes, max_frame_);
 }
 
 std::uint64_t Session::gather(std::string_view subject, Bytes payload) {

@@ -112,7 +112,8 @@ class Session {
   Session(Identity, SessionEvents&);
 
   // The connection.
-  void connected(bool reliable, Time now);
+  /// `max_frame`: bytes that the channel takes.
+  void connected(bool reliable, std::size_t max_frame, Time now);
   void received(Bytes frame, Time now);
   void room(Time now);
   void disconnected() noexcept;
@@ -259,6 +260,7 @@ class Session {
   SessionEvents& events_;
   State state_ = State::down;
   bool reliable_ = true;
+  std::size_t max_frame_ = 0;  // of the present connection
   Time now_{};
   std::optional<Time> next_;
   std::deque<std::vector<std::byte>> waiting_;  // frames that had no room

@@ -31,7 +31,7 @@
 namespace bus::protocol {
 
 inline constexpr std::uint16_t kVersion = 1;
-inline constexpr std::uint32_t kMostInBatch = 256;
+inline constexpr std::uint32_t kMostInBatch = 1024;
 inline constexpr std::size_t kMaxText = 1024;  // bytes; of a name, a queue, a query, a refusal
 
 /// A subscription's rule for when as many messages wait for it as its depth allows.

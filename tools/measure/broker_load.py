@@ -4,14 +4,17 @@
 Real processes around one `bus broker`, 64 bytes a message, every message counted at its receivers:
   fan-out    one publisher to 1, 10 and 100 subscribers: deliveries a second
   clients    1,000 connected subscribers: round trips beside them, the broker's CPU while nothing happens, its memory
+  stopped    one of eight consumers is stopped: what the other seven get, beside what they get when it runs
   load       60 s of messages as fast as they go: the broker's memory
   audit      10 million messages from producers to consumers on shm, unix and tcp at once, all recorded; bus audit
              closes the books. Takes some GB below --directory.
-All but the last without names: `broker_load.py` runs the first three. Ends with 1 if a message is missing.
+All but the last without names: `broker_load.py` runs the first four. Ends with 1 if a message is missing.
 """
 import argparse
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -92,6 +95,12 @@ def memory_kib(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
+def shared_memory_kib():
+    """Of the whole machine. A ring is mapped twice in each of its processes, so what these say counts it four times."""
+    with open("/proc/meminfo") as meminfo:
+        return next(int(line.split()[1]) for line in meminfo if line.startswith("Shmem:"))
+
+
 def publish(load, bus, count, *words):
     process = load.start("pub", "--bus", bus, "load", "--size", "64", "--count", str(count), "--json", *words,
                          output=subprocess.PIPE)
@@ -103,7 +112,7 @@ def address_of(scheme):
 
 
 def fan_out(load, scheme):
-    for count, messages in ((1, 2_000_000), (10, 300_000), (100, 30_000)):
+    for count, messages in ((1, 10_000_000), (10, 1_000_000), (100, 100_000)):
         _, (bus,) = load.broker(address_of(scheme))
         receivers = subscribers(load, bus, count, "--count", str(messages), "--format", "none", "--json")
         begin = time.monotonic()
@@ -128,12 +137,14 @@ def clients(load, scheme):
     broker, (bus,) = load.broker(address_of(scheme))
     replying = load.start("reply", "--bus", bus, "echo", "--echo")
     load.wait_for(replying, "answering")
-    before = memory_kib(broker.pid)
+    before = memory_kib(broker.pid) if scheme != "shm" else shared_memory_kib()
     print(f"request and reply over {scheme}, nobody else there: {round_trips(load, bus)}", flush=True)
     begin = time.monotonic()
     everybody = subscribers(load, bus, 1000, "--count", "10", "--format", "none", "--json")
-    print(f"1,000 subscribers there after {time.monotonic() - begin:.1f} s; the broker grew by "
-          f"{(memory_kib(broker.pid) - before) / 1024:.0f} MiB", flush=True)
+    took = time.monotonic() - begin
+    after = memory_kib(broker.pid) if scheme != "shm" else shared_memory_kib()
+    what = "their channels take" if scheme == "shm" else "the broker grew by"
+    print(f"1,000 subscribers there after {took:.1f} s; {what} {(after - before) / 1024:.0f} MiB", flush=True)
     used = cpu_seconds(broker.pid)
     time.sleep(10)  # the length is what is measured
     used = cpu_seconds(broker.pid) - used
@@ -146,6 +157,28 @@ def clients(load, scheme):
         sys.exit(f"broker_load: {received} of 10,000 came")
     print(f"10 messages to all of them: 10,000 came, {time.monotonic() - begin:.1f} s with the processes' end", flush=True)
     load.stop()
+
+
+def stopped(load, scheme):
+    messages = 400_000
+    seconds = {"runs": [], "is stopped": []}
+    for eighth_one in ("runs", "is stopped") * 5:
+        _, (bus,) = load.broker(address_of(scheme))
+        seven = subscribers(load, bus, 7, "--count", str(messages), "--format", "none", "--json")
+        eighth, = subscribers(load, bus, 1, "--full", "drop-new", "--depth", "512", "--format", "none")
+        if eighth_one == "is stopped":
+            eighth.send_signal(signal.SIGSTOP)
+        begin = time.monotonic()
+        publish(load, bus, messages, "--wait-subs", "8")
+        received = sum(load.summary(process)["received"] for process in seven)
+        seconds[eighth_one].append(time.monotonic() - begin)
+        if received != 7 * messages:
+            sys.exit(f"broker_load: {received} of {7 * messages} came")
+        eighth.send_signal(signal.SIGCONT)
+        load.stop()
+    rates = {name: 7 * messages / statistics.median(all_of) / 1e6 for name, all_of in seconds.items()}
+    print(f"seven of eight subscribers over {scheme}: {rates['runs']:.2f} M deliveries/s while the eighth runs, "
+          f"{rates['is stopped']:.2f} M while it is stopped: {100 * rates['is stopped'] / rates['runs']:.0f} %", flush=True)
 
 
 def steady(load, scheme):
@@ -206,15 +239,17 @@ def main():
     arguments = parser.parse_args()
     if not os.access(arguments.bus, os.X_OK):
         sys.exit(f"broker_load: no program at {arguments.bus}; build it, or name it with --bus")
-    parts = {"fan-out": lambda load: fan_out(load, arguments.scheme), "clients": lambda load: clients(load, arguments.scheme),
-             "load": lambda load: steady(load, arguments.scheme), "audit": lambda load: audit(load, arguments.count)}
+    scheme = arguments.scheme
+    parts = {"fan-out": lambda load: fan_out(load, scheme), "clients": lambda load: clients(load, scheme),
+             "stopped": lambda load: stopped(load, scheme), "load": lambda load: steady(load, scheme),
+             "audit": lambda load: audit(load, arguments.count)}
     for part in arguments.parts:
         if part not in parts:
             sys.exit(f"broker_load: no part {part}; there are {', '.join(parts)}")
     with tempfile.TemporaryDirectory(prefix="bus-load-", dir=arguments.directory) as directory:
         load = Load(os.path.abspath(arguments.bus), directory)
         try:
-            for part in arguments.parts or ("fan-out", "clients", "load"):
+            for part in arguments.parts or ("fan-out", "clients", "stopped", "load"):
                 parts[part](load)
         finally:
             load.stop()

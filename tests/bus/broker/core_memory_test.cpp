@@ -119,6 +119,13 @@ Publish message(std::uint64_t sequence, std::string_view subject, Level level) {
   return {sequence, level, true, false, 0, subject, {}, {}, bus::bytes_of("x")};
 }
 
+/// Four messages of a byte each.
+PublishBatch batch(std::uint64_t sequence, std::string_view subject) {
+  static constexpr std::array<std::byte, 12> kItems{std::byte{1}, {}, {}, std::byte{1}, {}, {},
+                                                    std::byte{1}, {}, {}, std::byte{1}, {}, {}};
+  return {sequence, 4, subject, kItems};
+}
+
 }  // namespace
 
 TEST_CASE("a broker without memory for a connection refuses it", "[broker]") {
@@ -143,6 +150,11 @@ TEST_CASE("a broker survives any frame without memory for it", "[broker]") {
   SECTION("publish that is held back") { frame_from(&Busy::other, message(1, "a", Level::delivered)); }
   SECTION("publish that ends a subscription") { frame_from(&Busy::other, message(1, "b", Level::delivered)); }
   SECTION("publish on a lossy link with gaps") { frame_from(&Busy::lossy, message(100, "g", Level::delivered)); }
+  SECTION("batch for a group") { frame_from(&Busy::other, batch(1, "g")); }
+  SECTION("batch to nobody") { frame_from(&Busy::other, batch(1, "nobody")); }
+  SECTION("batch that is held back") { frame_from(&Busy::other, batch(1, "a")); }
+  SECTION("batch that ends a subscription") { frame_from(&Busy::other, batch(1, "b")); }
+  SECTION("batch for a link that loses frames") { frame_from(&Busy::other, batch(1, "l")); }
   SECTION("taken") { frame_from(&Busy::lossy, Taken{1, 2, 0}); }
   SECTION("acknowledge") { frame_from(&Busy::lossy, Acknowledge{1, {1, 6}, false}); }
   SECTION("flush") { frame_from(&Busy::sender, Flush{4, 12}); }

@@ -52,7 +52,7 @@ struct Bench final : bus::client::SessionEvents {
     session.received(bytes, now);
   }
   void welcome(bool reliable = true, std::uint32_t messages = 100, std::uint32_t bytes = 1U << 20) {
-    session.connected(reliable, now);
+    session.connected(reliable, max_frame, now);
     say(Welcome{kVersion, Instance{2}, messages, bytes, 1U << 20, 100, "broker"});
   }
   std::uint32_t subscribe(const SubscribeOptions& options = {}) {
@@ -109,6 +109,7 @@ struct Bench final : bus::client::SessionEvents {
 
   bus::client::Time now{1h};
   bool room = true;
+  std::size_t max_frame = std::size_t{1} << 20;
   std::vector<std::vector<std::byte>> sent;
   std::vector<std::uint64_t> delivered;
   std::vector<std::uint32_t> over, watches;
@@ -423,19 +424,32 @@ TEST_CASE("messages that follow each other share a frame, in their order", "[cli
     CHECK(bench.published() == "1 2+3 bye ");
   }
   SECTION("and leave when they are many") {
-    for (int i = 0; i < 260; ++i) CHECK_FALSE(bench.gather());
-    CHECK(bench.published() == "1 2+256 ");
+    for (int i = 0; i < 520; ++i) CHECK_FALSE(bench.gather());
+    CHECK(bench.published() == "1 2+512 ");
     bench.session.send_gathered();
-    CHECK(bench.published() == "1 2+256 258+7 ");
+    CHECK(bench.published() == "1 2+512 514+11 ");
   }
   SECTION("and leave when they are large") {
     const std::string large(4096, 'l');
-    for (int i = 0; i < 8; ++i) CHECK_FALSE(bench.gather("a", large));
-    CHECK(bench.published() == "1 2+10 ");
+    for (int i = 0; i < 16; ++i) CHECK_FALSE(bench.gather("a", large));
+    CHECK(bench.published() == "1 2+18 ");
     CHECK_FALSE(bench.gather("a", large + "l"));
-    CHECK(bench.published() == "1 2+10 12+1 13 ");
+    CHECK(bench.published() == "1 2+18 20+1 21 ");
   }
   CHECK_FALSE(bench.session.has_gathered());
+}
+
+TEST_CASE("what is gathered is no larger than the channel takes", "[client]") {
+  Bench bench;
+  bench.max_frame = 30;  // head 16, subject 1, and 2 and 1 for each message: four of them
+  bench.welcome();
+  for (int i = 0; i < 9; ++i) CHECK_FALSE(bench.gather());
+  CHECK(bench.published() == "1+4 5+4 ");
+  CHECK_FALSE(bench.gather("a", "12345678901"));
+  CHECK(bench.published() == "1+4 5+4 9+1 ");
+  CHECK_FALSE(bench.gather("a", "123456789012"));  // a frame of its own has nothing to say of its size
+  CHECK(bench.published() == "1+4 5+4 9+1 10+1 11 ");
+  for (const auto& frame : bench.sent) CHECK(frame.size() <= 30 + 16);
 }
 
 TEST_CASE("nothing is gathered on a link that loses frames", "[client]") {

@@ -13,6 +13,8 @@
 
 namespace bus::simulation {
 
+inline constexpr std::size_t kMaxFrame = std::size_t{1} << 20;
+
 /// What the checks of nodes want to know of the broker.
 class BrokerObserver {
  public:
@@ -74,7 +76,7 @@ class Broker final : public broker::Output {
 
   /// False: it does not want this one.
   bool connect(const std::shared_ptr<Link>& link) {
-    const auto id = core_->connected({"sim", link->kind.reliable, std::size_t{1} << 20}, world_.now());
+    const auto id = core_->connected({"sim", link->kind.reliable, kMaxFrame}, world_.now());
     if (!id) return false;
     peers_.emplace(*id, Peer{link, {}});
     link->ends[Link::broker] = {[this, id = *id, life = life_](protocol::Bytes frame) {

@@ -422,7 +422,7 @@ class Node final : public client::SessionEvents {
         return;
       }
       link_ = link;
-      session_->connected(kind_.reliable, world_.now());
+      session_->connected(kind_.reliable, kMaxFrame, world_.now());
       soon(5s, [this, connection] {
         if (has(connection) && !session_->is_up()) hang_up();
       });
