@@ -142,8 +142,9 @@ build_preset() {
 fixed_addresses=()
 if setarch -R true 2>/dev/null; then fixed_addresses=(setarch -R); fi
 
-# run_tests BUILD [CTEST_ARGUMENT...]: sets `ran` to the number of tests that passed. (ThreadSanitizer lets each process
-# sleep a second before it ends unless told otherwise; the system tests start hundreds.)
+# run_tests BUILD [CTEST_ARGUMENT...]: sets `ran` to the number of tests that passed. One more at a time than there are
+# CPUs: many wait for processes most of the time. (ThreadSanitizer lets each process sleep a second before it ends unless
+# told otherwise; the system tests start hundreds.)
 run_tests() {
   local build=$1 began=$SECONDS status=0 prefix=()
   shift
@@ -154,7 +155,7 @@ run_tests() {
   ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:detect_leaks=1 \
     UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
     TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=50:suppressions='$PWD/tests/tsan.supp'" \
-    "${prefix[@]}" ctest --test-dir "build/$build" --parallel "$jobs" --output-on-failure --no-tests=error --timeout 600 \
+    "${prefix[@]}" ctest --test-dir "build/$build" --parallel "$((jobs + 1))" --output-on-failure --no-tests=error --timeout 600 \
     --output-junit "$report" "$@" >"$log" 2>&1 || status=$?
   local total off names bad
   total=$(sed -n 's/.*[[:space:]]tests="\([0-9]*\)".*/\1/p' "$report" 2>/dev/null | head -n 1)
