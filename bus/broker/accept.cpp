@@ -21,41 +21,11 @@ Parcel parcel_of(const Client& client, const Publish& publish, Bytes frame) noex
           protocol::tail_of_publish(frame)};
 }
 
-/// What of it begins with this sequence.
-PublishBatch without_first(PublishBatch batch, std::uint64_t sequence) noexcept {
-  for (; batch.sequence < sequence; ++batch.sequence, --batch.count)
-    static_cast<void>(protocol::take_item(batch.items));
-  return batch;
-}
-
-/// The first so many of it.
-PublishBatch first_so_many(PublishBatch batch, std::uint32_t count) noexcept {
-  if (count == batch.count) return batch;
-  const PublishBatch rest = without_first(batch, batch.sequence + count);
-  batch.items = batch.items.first(batch.items.size() - rest.items.size());
-  batch.count = count;
-  return batch;
+Batch batch_of(const Client& client, const PublishBatch& batch) noexcept {
+  return {{client.publisher, batch.sequence}, batch.count, batch.subject, batch.items};
 }
 
 }  // namespace
-
-Stored::Stored(const Parcel& from, std::uint64_t& held)
-    : bytes_(from.tail.begin(), from.tail.end()), parcel_(from), held_(held) {
-  held_ += cost();
-  const auto moved = [&](const auto* data) {
-    return bytes_.data() + (reinterpret_cast<const std::byte*>(data) - from.tail.data());
-  };
-  const auto text = [&](std::string_view view) {
-    return view.empty() ? std::string_view()
-                        : std::string_view(reinterpret_cast<const char*>(moved(view.data())), view.size());
-  };
-  const auto bytes = [&](Bytes view) { return view.empty() ? Bytes() : Bytes(moved(view.data()), view.size()); };
-  parcel_.subject = text(from.subject);
-  parcel_.reply = text(from.reply);
-  parcel_.headers = bytes(from.headers);
-  parcel_.payload = bytes(from.payload);
-  parcel_.tail = bytes_;
-}
 
 /// Those after the last that came and before this one have not come: they may yet, or come again.
 void Core::State::count_gap(Client& client, std::uint64_t sequence) {
@@ -129,7 +99,7 @@ void Core::State::on(Client& client, const PublishBatch& batch, Bytes frame) {
     return;
   }
   client.came += batch.count;
-  const std::uint32_t accepted = client.held_back.empty() ? accept(client, batch) : 0;
+  const std::uint32_t accepted = client.held_back.empty() ? accept(client, batch_of(client, batch)) : 0;
   if (client.over) return;
   if (accepted < batch.count) {
     hold_back(client, {Backlog::Kind::batch, Level::accepted, false, batch.sequence + accepted, 0}, frame);
@@ -175,7 +145,8 @@ void Core::State::retry_held_back(Client& client) {
       if (!accept(client, std::get<Publish>(frame), backlog.frame())) return;
       if (item.level == Level::delivered) client.held_delivered.erase(item.number);
     } else if (item.kind == Backlog::Kind::batch) {
-      const auto rest = without_first(std::get<PublishBatch>(frame), item.number);
+      const auto& batch = std::get<PublishBatch>(frame);
+      const Batch rest = without_first(batch_of(client, batch), item.number - batch.sequence);
       const std::uint32_t accepted = accept(client, rest);
       if (accepted < rest.count) {
         backlog.advance(accepted);
@@ -230,8 +201,7 @@ void Core::State::find_targets(std::string_view subject) {
 void Core::State::wait_for_room(Client& client, std::string_view subject) {
   const auto ask = [&](Route* route) {
     auto& subscription = *static_cast<Subscription*>(route);
-    if (subscription.ended || subscription.full != Full::block) return;
-    if (!is_full(subscription) && !subscription.client->blocked) return;
+    if (subscription.ended || subscription.full != Full::block || !is_full(subscription)) return;
     auto& waiting = subscription.publishers;
     if (std::find(waiting.begin(), waiting.end(), client.id) != waiting.end()) return;
     waiting.push_back(client.id);
@@ -329,48 +299,32 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
 }
 
 /// As many of them as can be accepted now, from the first on. Fewer than all: as above.
-std::uint32_t Core::State::accept(Client& client, PublishBatch batch) {
+std::uint32_t Core::State::accept(Client& client, Batch batch) {
   const std::uint32_t all = batch.count;
   while (batch.count > 0 && !client.over) {
-    if (must_wait(client, batch)) break;
     std::uint32_t accepted = accept_at_once(client, batch);
     if (accepted == 0) {
       const Publish first = first_of(batch);
       if (!accept(client, first, of_a_batch)) break;
       accepted = 1;
     }
-    batch = without_first(batch, batch.sequence + accepted);
+    batch = without_first(batch, accepted);
   }
   return all - batch.count;
 }
 
-/// A subscription that blocks has no room in its channel. One message would be copied to wait for it; many of them
-/// better wait where they are.
-bool Core::State::must_wait(Client& client, const PublishBatch& batch) {
-  const Match& match = index.match(batch.subject);
-  if (!match.groups.empty()) return false;
-  const bool wait = std::any_of(match.plain.begin(), match.plain.end(), [](Route* route) {
-    const auto& subscription = *static_cast<Subscription*>(route);
-    return !subscription.ended && subscription.full == Full::block && subscription.client->blocked;
-  });
-  if (wait) wait_for_room(client, batch.subject);
-  return wait;
-}
-
 /// Several at once, if there is nothing to decide about each: nobody shares them in a group, and those who block have
 /// room for them. Gives how many, or 0: not now.
-std::uint32_t Core::State::accept_at_once(Client& client, const PublishBatch& batch) {
+std::uint32_t Core::State::accept_at_once(Client& client, const Batch& batch) {
   if (client.again && now < gathering_until) return 0;
   if (!index.match(batch.subject).groups.empty()) return 0;
   find_targets(batch.subject);
-  std::uint32_t count = batch.count;
+  std::uint64_t count = batch.count;
   for (const Subscription* const target : targets) {
-    if (target->full != Full::block) continue;
-    const std::uint64_t room = goes_at_once(*target) ? target->depth - (target->sent - target->taken) : 0;
-    count = static_cast<std::uint32_t>(std::min<std::uint64_t>(count, room));
+    if (target->full == Full::block) count = std::min(count, room_in(*target));
   }
   if (count < 2) return 0;
-  const PublishBatch these = first_so_many(batch, count);
+  const Batch these = first_so_many(batch, count);
   left_over.reserve(targets.size());
   of_a_batch.reserve(protocol::kPublishHead + these.subject.size() + these.items.size());
 
@@ -381,9 +335,9 @@ std::uint32_t Core::State::accept_at_once(Client& client, const PublishBatch& ba
   client.accepted_unreceipted += count;
   client.bytes_unreceipted += these.items.size() + count * (these.subject.size() + protocol::kPublishHead);
   left_over.clear();
-  const protocol::DeliverBatch copies{0, 0, {client.publisher, these.sequence}, count, these.subject, these.items};
+  Shared copy;
   for (Subscription* const target : targets) {
-    if (!send(*target, copies)) left_over.push_back(target);
+    if (!offer(*target, these, copy)) left_over.push_back(target);
   }
   if (!left_over.empty()) offer_each(client, these);
   if (targets.empty()) {
@@ -391,12 +345,12 @@ std::uint32_t Core::State::accept_at_once(Client& client, const PublishBatch& ba
     client.plain_unreached += count;
     totals.unreached += count;
   }
-  return count;
+  return these.count;
 }
 
 /// To those who are left over, one by one.
-void Core::State::offer_each(Client& client, const PublishBatch& batch) {
-  for (PublishBatch rest = batch; rest.count > 0; rest = without_first(rest, rest.sequence + 1)) {
+void Core::State::offer_each(Client& client, const Batch& batch) {
+  for (Batch rest = batch; rest.count > 0; rest = without_first(rest, 1)) {
     const Publish publish = first_of(rest);
     const Parcel parcel = parcel_of(client, publish, of_a_batch);
     Handout handout(parcel, held);
@@ -407,10 +361,10 @@ void Core::State::offer_each(Client& client, const PublishBatch& batch) {
 }
 
 /// Its first message as a frame of its own, in `of_a_batch`.
-Publish Core::State::first_of(const PublishBatch& batch) {
+Publish Core::State::first_of(const Batch& batch) {
   Bytes items = batch.items;
   Publish publish;
-  publish.sequence = batch.sequence;
+  publish.sequence = batch.first.sequence;
   publish.subject = batch.subject;
   publish.payload = protocol::take_item(items);
   protocol::encode(publish, of_a_batch);

@@ -394,7 +394,7 @@ Totals Core::totals() const noexcept {
   totals.clients = static_cast<std::uint32_t>(state_->clients.size());
   totals.memory = state_->held + state_->held_back;
   for (const auto& [id, client] : state_->clients) {
-    for (const auto& [number, subscription] : client->subscriptions) totals.waiting += subscription->waiting.size();
+    for (const auto& [number, subscription] : client->subscriptions) totals.waiting += subscription->waiting.messages();
   }
   return totals;
 }

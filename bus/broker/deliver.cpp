@@ -16,11 +16,13 @@ bool Core::State::goes_at_once(const Subscription& subscription) const noexcept 
   return subscription.waiting.empty() && subscription.has_credit() && !client.blocked && client.control.empty();
 }
 
-/// Whether a further message would be more than its depth, or would have to wait and more wait than may.
-bool Core::State::is_full(const Subscription& subscription) const noexcept {
+/// How many further messages it may get: fewer than its depth, and none that has to wait if more wait than may.
+std::uint64_t Core::State::room_in(const Subscription& subscription) const noexcept {
+  const bool may_wait = subscription.client->bytes < limits.client_bytes && has_memory();
+  if (!may_wait && !goes_at_once(subscription)) return 0;
   const std::uint64_t on_the_way = subscription.full == Full::drop_old ? 0 : subscription.sent - subscription.taken;
-  if (subscription.waiting.size() + on_the_way >= subscription.depth) return true;
-  return (subscription.client->bytes >= limits.client_bytes || !has_memory()) && !goes_at_once(subscription);
+  const std::uint64_t used = subscription.waiting.messages() + on_the_way;
+  return subscription.depth - std::min<std::uint64_t>(used, subscription.depth);
 }
 
 /// Sends it, or queues it, or does what the subscription's rule says. False: this message was dropped.
@@ -55,13 +57,13 @@ bool Core::State::offer(Subscription& subscription, Handout& handout, bool again
     }
   }
   try {
-    subscription.waiting.push_back({handout.stored(), again, kept});
+    subscription.waiting.push({handout.stored(), again, kept});
   } catch (const std::bad_alloc&) {
     refuse_copy(subscription, parcel.id, Reason::queue_full);
     if (subscription.full == Full::block) end(subscription, Errc::no_room, kOutOfMemory);
     return false;
   }
-  client.bytes += subscription.waiting.back().message->size();
+  client.bytes += handout.stored()->size();
   make_ready(subscription);
   return true;
 }
@@ -93,22 +95,38 @@ bool Core::State::send(Subscription& subscription, const Parcel& parcel, bool ag
   return true;
 }
 
-/// Several, in one frame, where nothing stands in the way of any of them. False: not so.
-bool Core::State::send(Subscription& subscription, const protocol::DeliverBatch& batch) noexcept {
+/// Sends all of it in one frame, or queues it, with `copy` for all who do. False: one by one, please.
+bool Core::State::offer(Subscription& subscription, const Batch& batch, Shared& copy) noexcept {
   Client& client = *subscription.client;
   const std::size_t most = protocol::kLongestFront + batch.items.size();
-  if (!goes_at_once(subscription) || !client.connection.reliable || most > client.connection.max_frame) return false;
-  if (subscription.full != Full::drop_old &&
-      subscription.depth - (subscription.sent - subscription.taken) < batch.count) {
+  if (!client.connection.reliable || most > client.connection.max_frame) return false;
+  const bool has_room = subscription.full == Full::drop_old || room_in(subscription) >= batch.count;
+  if (has_room && goes_at_once(subscription) && send(subscription, batch)) {
+    totals.copies += batch.count;
+    return true;
+  }
+  if (room_in(subscription) < batch.count) return false;
+  try {
+    if (!copy) copy = std::make_shared<const Stored>(batch, held);
+    subscription.waiting.push({copy});
+  } catch (const std::bad_alloc&) {
     return false;
   }
+  totals.copies += batch.count;
+  client.bytes += copy->size();
+  make_ready(subscription);
+  return true;
+}
+
+/// False: no room in the channel.
+bool Core::State::send(Subscription& subscription, const Batch& batch) noexcept {
+  Client& client = *subscription.client;
   if (subscription.dropped != subscription.told) {
     tell_drops(subscription);
     if (!client.control.empty() || client.over) return false;
   }
-  protocol::DeliverBatch frame = batch;
-  frame.subscription = subscription.id;
-  frame.index = subscription.sent + 1;
+  const protocol::DeliverBatch frame{subscription.id, subscription.sent + 1, batch.first,
+                                     batch.count,     batch.subject,         batch.items};
   protocol::Front room;
   if (!output.send(client.id, front_of(frame, room), batch.items)) {
     client.blocked = true;
@@ -117,16 +135,14 @@ bool Core::State::send(Subscription& subscription, const protocol::DeliverBatch&
   subscription.sent += batch.count;
   client.delivered += batch.count;
   totals.delivered += batch.count;
-  totals.copies += batch.count;
   return true;
 }
 
 /// The message that has waited longest.
 void Core::State::drop(Subscription& subscription, Reason reason) noexcept {
-  const Shared message = std::move(subscription.waiting.front().message);
-  subscription.waiting.pop_front();
-  subscription.client->bytes -= message->size();
-  refuse_copy(subscription, message->parcel().id, reason);
+  const MessageId id = subscription.waiting.front().id();
+  subscription.client->bytes -= subscription.waiting.pop(1);
+  refuse_copy(subscription, id, reason);
 }
 
 /// Counts a copy that this subscription will not get.
@@ -169,6 +185,19 @@ void Core::State::next_ready(Client& client, bool again) noexcept {
   if (again) make_ready(first);
 }
 
+/// What waits in front: of a batch, what credit there is for. Gives how many messages, or 0: no room in the channel.
+std::uint32_t Core::State::send_first(Subscription& subscription) noexcept {
+  const Waiting::Entry& first = subscription.waiting.front();
+  if (first.copy->count() == 0) {
+    return send(subscription, first.copy->parcel(), first.again, first.kept) ? 1 : 0;
+  }
+  Batch rest = without_first(first.copy->batch(), first.gone);
+  if (subscription.full != Full::drop_old) {
+    rest = first_so_many(rest, subscription.depth - (subscription.sent - subscription.taken));
+  }
+  return send(subscription, rest) ? rest.count : 0;
+}
+
 /// Sends what waits for a client, its subscriptions in turn, until its channel is full or none has credit.
 void Core::State::pump(Client& client) noexcept {
   client.blocked = false;
@@ -189,10 +218,9 @@ void Core::State::pump(Client& client) noexcept {
       next_ready(client, false);
       continue;
     }
-    const Subscription::Waiting& first = subscription.waiting.front();
-    if (!send(subscription, first.message->parcel(), first.again, first.kept)) break;
-    client.bytes -= first.message->size();
-    subscription.waiting.pop_front();
+    const std::uint32_t sent = send_first(subscription);
+    if (sent == 0) break;
+    client.bytes -= subscription.waiting.pop(sent);
     next_ready(client, true);
   }
   if (client.untold && !client.blocked) {  // those that have sent nothing since
@@ -280,13 +308,13 @@ void Core::State::remove(Subscription& subscription, bool died) noexcept {
     next_ready(client, false);
   }
   const auto reason = static_cast<std::size_t>(died ? Reason::peer_died : Reason::closed);
-  for (const Subscription::Waiting& one : subscription.waiting) {
-    client.bytes -= one.message->size();
-    const MessageId id = one.message->parcel().id;
+  for (const Waiting::Entry& one : subscription.waiting) {
+    client.bytes -= one.copy->size();
+    const MessageId id = one.id();
     if (subscription.unacknowledged.contains({id.publisher, id.sequence})) {
       --totals.copies;  // it may be offered to somebody else
     } else {
-      ++totals.dropped[reason];
+      totals.dropped[reason] += one.left();
     }
   }
   subscription.waiting.clear();

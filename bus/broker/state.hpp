@@ -25,6 +25,7 @@
 
 #include "bus/broker/backlog.hpp"
 #include "bus/broker/core.hpp"
+#include "bus/broker/stored.hpp"
 #include "bus/broker/subject_index.hpp"
 #include "bus/protocol/frame.hpp"
 
@@ -35,60 +36,6 @@ using protocol::Level;
 using protocol::MessageId;
 
 inline constexpr std::string_view kOutOfMemory = "the broker is out of memory";
-
-struct MessageIdHash {
-  std::size_t operator()(const MessageId& id) const noexcept {
-    return static_cast<std::size_t>(id.publisher ^ (id.sequence * 0x9e3779b97f4a7c15U));  // publishers are random
-  }
-};
-
-/// A message as views: into the frame that it came in, or into a Stored copy.
-struct Parcel {
-  MessageId id;
-  Level level = Level::accepted;
-  std::string_view subject, reply;
-  Bytes headers, payload;
-  Bytes tail;  // all four as they stand in a frame
-};
-
-/// A copy that waits for somebody. `held` counts what all copies cost.
-class Stored {
- public:
-  /// What a copy takes beside its bytes: this, its place in a queue, what is known of who has to acknowledge it.
-  /// Rounded.
-  static constexpr std::uint64_t kOverhead = 256;
-
-  Stored(const Parcel& from, std::uint64_t& held);
-  ~Stored() { held_ -= cost(); }
-  Stored(const Stored&) = delete;
-  Stored& operator=(const Stored&) = delete;
-  [[nodiscard]] const Parcel& parcel() const noexcept { return parcel_; }
-  [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
-  [[nodiscard]] std::uint64_t cost() const noexcept { return bytes_.size() + kOverhead; }
-
- private:
-  std::vector<std::byte> bytes_;
-  Parcel parcel_;
-  std::uint64_t& held_;
-};
-using Shared = std::shared_ptr<const Stored>;
-
-/// A message that is being handed out, copied when the first of its receivers has to wait.
-class Handout {
- public:
-  Handout(const Parcel& parcel, std::uint64_t& held) : parcel_(parcel), held_(&held) {}
-  explicit Handout(Shared stored) : parcel_(stored->parcel()), stored_(std::move(stored)) {}
-  [[nodiscard]] const Parcel& parcel() const noexcept { return parcel_; }
-  [[nodiscard]] const Shared& stored() {
-    if (!stored_) stored_ = std::make_shared<const Stored>(parcel_, *held_);
-    return stored_;
-  }
-
- private:
-  const Parcel& parcel_;
-  Shared stored_;
-  std::uint64_t* held_ = nullptr;
-};
 
 /// A message whose publisher wants to know that it was handled. Lives until nobody is `outstanding`.
 struct Pending {
@@ -130,11 +77,7 @@ struct Subscription : Route {
 
   std::uint64_t sent = 0;   // index of the last message sent
   std::uint64_t taken = 0;  // index of the last that the application has taken
-  struct Waiting {
-    Shared message;
-    bool again = false, kept = false;
-  };
-  std::deque<Waiting> waiting;
+  Waiting waiting;
   ReasonCounts dropped{}, told{};  // here; and what of that its node knows
   std::uint64_t dropped_there = 0;
   std::vector<ClientId> publishers;  // that wait for room here
@@ -254,7 +197,7 @@ struct Core::State {
   std::vector<ClientId> for_memory;      // publishers that wait for it, in turn
   bool watches_due = false;              // there was no memory to look at them
   std::vector<Subscription*> targets;    // of the message under way
-  std::vector<Subscription*> left_over;  // of these, those that a batch could not be sent to as such
+  std::vector<Subscription*> left_over;  // of these, those that have no room for a batch as such
   std::vector<std::byte> of_a_batch;     // one message of it, as a frame of its own
   std::optional<Time> next;
 
@@ -286,11 +229,10 @@ struct Core::State {
   void hold_back(Client&, Backlog::Item, Bytes frame);
   [[nodiscard]] bool is_known(Client&, const protocol::Publish&);
   [[nodiscard]] bool accept(Client&, const protocol::Publish&, Bytes frame);
-  [[nodiscard]] std::uint32_t accept(Client&, protocol::PublishBatch);
-  [[nodiscard]] bool must_wait(Client&, const protocol::PublishBatch&);
-  [[nodiscard]] std::uint32_t accept_at_once(Client&, const protocol::PublishBatch&);
-  [[nodiscard]] protocol::Publish first_of(const protocol::PublishBatch&);
-  void offer_each(Client&, const protocol::PublishBatch&);
+  [[nodiscard]] std::uint32_t accept(Client&, Batch);
+  [[nodiscard]] std::uint32_t accept_at_once(Client&, const Batch&);
+  [[nodiscard]] protocol::Publish first_of(const Batch&);
+  void offer_each(Client&, const Batch&);
   void retry_later(Client&) noexcept;
   void retry_held_back(Client&);
   void find_targets(std::string_view subject);
@@ -316,15 +258,18 @@ struct Core::State {
   // deliver.cpp: subscriptions
   void on(Client&, const protocol::Taken&);
   [[nodiscard]] bool goes_at_once(const Subscription&) const noexcept;
-  [[nodiscard]] bool is_full(const Subscription&) const noexcept;
+  [[nodiscard]] std::uint64_t room_in(const Subscription&) const noexcept;
+  [[nodiscard]] bool is_full(const Subscription& subscription) const noexcept { return room_in(subscription) == 0; }
   [[nodiscard]] bool offer(Subscription&, Handout&, bool again, bool kept) noexcept;
   [[nodiscard]] bool send(Subscription&, const Parcel&, bool again, bool kept) noexcept;
-  [[nodiscard]] bool send(Subscription&, const protocol::DeliverBatch&) noexcept;
+  [[nodiscard]] bool offer(Subscription&, const Batch&, Shared& copy) noexcept;
+  [[nodiscard]] bool send(Subscription&, const Batch&) noexcept;
   void tell_drops(Subscription&) noexcept;
   void drop(Subscription&, Reason) noexcept;
   void refuse_copy(Subscription&, MessageId, Reason) noexcept;
   void make_ready(Subscription&) noexcept;
   void next_ready(Client&, bool again) noexcept;
+  [[nodiscard]] std::uint32_t send_first(Subscription&) noexcept;
   void pump(Client&) noexcept;
   void wake_publishers(Subscription&) noexcept;
   void control(Client&, const protocol::Frame&) noexcept;

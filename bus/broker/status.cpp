@@ -49,7 +49,7 @@ std::string describe(const Client& client, const Subscription& subscription) {
   if (!subscription.queue.empty()) object.text("queue", subscription.queue);
   object.number("depth", std::uint64_t{subscription.depth}).text("full", protocol::name(subscription.full));
   object.number("sent", subscription.sent).number("taken", subscription.taken);
-  object.number("waiting", std::uint64_t{subscription.waiting.size()});
+  object.number("waiting", subscription.waiting.messages());
   object.number("unacknowledged", std::uint64_t{subscription.unacknowledged.size()});
   object.raw("dropped", counts(subscription.dropped)).number("dropped_by_node", subscription.dropped_there);
   return std::move(object).done();

@@ -191,6 +191,67 @@ TEST_CASE("a channel that is full in the midst of a batch gets the rest when it 
   CHECK(bench.core.totals().memory == 0);
 }
 
+TEST_CASE("batches wait in the broker, as the depth allows, for a channel that is full", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), one = bench.join(2), other = bench.join(3);
+  bench.subscribe(one, 1, "a", 10);
+  bench.subscribe(other, 1, "a", 100, Full::drop_new);
+  bench.room[one] = bench.room[other] = 0;
+  bench.publish_batch(sender, 1, 4, "a");
+  bench.publish_batch(sender, 5, 8, "a");
+  bench.say(sender, Flush{1, 12});
+  CHECK(bench.core.totals().accepted == 10);
+  CHECK(bench.core.totals().waiting == 20);
+  CHECK(bench.told<Flushed>(sender).empty());
+  SECTION("and go when it has room") {
+    bench.room[one] = 1;
+    bench.core.room(one, bench.now);
+    CHECK(bench.got(one, 1) == "1,2,3,4");
+    bench.room.erase(one);
+    bench.core.room(one, bench.now);
+    CHECK(bench.got(one, 1) == "1,2,3,4,5,6,7,8,9,10");
+    CHECK(bench.told<DeliverBatch>(one).size() == 2);
+    bench.say(one, Taken{1, 10, 0});
+    CHECK(bench.got(one, 1) == "1,2,3,4,5,6,7,8,9,10,11,12");
+    CHECK(bench.told<Flushed>(sender).size() == 1);
+    bench.room.erase(other);
+    bench.core.room(other, bench.now);
+    CHECK(bench.got(other, 1) == "1,2,3,4,5,6,7,8,9,10,11,12");
+  }
+  SECTION("and are dropped with their subscription") {
+    bench.say(one, Unsubscribe{1});
+    CHECK(bench.told<Flushed>(sender).size() == 1);
+    CHECK(bench.core.totals().dropped[count_of(Reason::closed)] == 10);
+    bench.say(other, Bye{});
+    bench.core.disconnected(other, false, bench.now);
+  }
+  const auto totals = bench.core.totals();
+  CHECK(totals.waiting == 0);
+  CHECK(totals.memory == 0);
+  CHECK(totals.copies == totals.delivered + totals.dropped[count_of(Reason::closed)]);
+}
+
+TEST_CASE("of a batch that waits the oldest messages go alone when they have to", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), receiver = bench.join(2);
+  bench.subscribe(receiver, 1, "a", 4, Full::drop_new);
+  bench.room[receiver] = 0;
+  bench.publish_batch(sender, 1, 4, "a");
+  bench.subscribe(receiver, 2, "a", 3, Full::drop_old);
+  bench.publish_batch(sender, 5, 3, "a");  // waits for the second as a batch, of which the first is dropped:
+  bench.publish(sender, 8, "a");
+  bench.room.erase(receiver);
+  bench.core.room(receiver, bench.now);
+  CHECK(bench.got(receiver, 1) == "1,2,3,4");
+  CHECK(bench.got(receiver, 2) == "6,7,8");
+  bench.say(sender, Flush{1, 8});
+  CHECK(bench.told<Receipt>(sender).back().accepted == 8);
+  const auto totals = bench.core.totals();
+  CHECK(totals.dropped[count_of(Reason::queue_full)] == 5);
+  CHECK(totals.copies == totals.delivered + totals.dropped[count_of(Reason::queue_full)]);
+  CHECK(totals.memory == 0);
+}
+
 TEST_CASE("the members of a queue group share a batch message by message", "[broker]") {
   Bench bench;
   const ClientId sender = bench.join(1), one = bench.join(2), other = bench.join(3), all = bench.join(4);
