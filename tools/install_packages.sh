@@ -12,6 +12,7 @@ packages=(
   libcxxopts-dev         # command line
   libspdlog-dev          # logging, with fmt
   nlohmann-json3-dev     # JSON output
+  libsimdjson-dev        # JSON lines, read fast
   libtomlplusplus-dev    # configuration files
   nodejs npm             # the charts of the HTML report; without them it is left out
   libzmq3-dev libnng-dev # peers in comparisons; without them they are left out

@@ -1,6 +1,7 @@
 // tests/tools/audit_test.cpp: what bus audit makes of records.
 #include "tools/common/audit.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 
@@ -226,6 +227,108 @@ TEST_CASE("a last line without its end is left out, any other that is none is an
     CAPTURE(bad);
     REQUIRE_THROWS_AS(Audit().read(bad, "bad"), Error);
   }
+}
+
+TEST_CASE("fields of a line come in any order, and what is not known is passed over", "[tools][audit]") {
+  const Lines pub = ten_published();
+  const Lines sub = Lines("s").subscribed(1).received(1, 9, 3);
+  Audit records;
+  records.read(pub.text(), "pub");
+  records.read(sub.text() +
+                   R"({ "size":3, "crc":7, "time_ns":3000000000, "more":{"who":"x","sequence":[1]}, "kept":false,)"
+                   R"( "subject":"a.b", "sequence":10, "publisher":"p", "subscription":1, "who":"s",)"
+                   R"( "event":"received" })"
+                   "\n"
+                   R"({"idle":false,"time_ns":4e9,"missing":0,"subscription":1,"who":"s","event":"unsubscribed"})"
+                   "\n",
+               "sub");
+  const AuditResult result = records.close(1s);
+  REQUIRE(result.sum.closed());
+  REQUIRE(result.sum.delivered == 10);
+  REQUIRE(result.groups.at(0).whole);
+}
+
+TEST_CASE("names and subjects may hold escapes", "[tools][audit]") {
+  Lines pub("p"), sub("s");
+  pub.add("joined", R"("name":"a \"b\" \\ \u00e4\n")", 0);
+  const std::string message = R"("publisher":"p","sequence":1,"crc":7,"size":3,"subject":)";
+  pub.add("published", message + R"("a.\"\u00e4\"")", 2).accepted(1, 3).left(4);
+  sub.subscribed(1, "", R"(a.\"\u00E4\")");
+  sub.add("received", R"("subscription":1,)" + message + "\"a.\\\"\xc3\xa4\\u0022\"", 3).unsubscribed(true, 4).left(4);
+  const AuditResult result = audit({&pub, &sub});
+  REQUIRE(result.publishers.at(0).name == "a \"b\" \\ \xc3\xa4\n");
+  REQUIRE(result.groups.at(0).patterns == "a.\"\xc3\xa4\"");
+  REQUIRE(result.sum.delivered == 1);
+  REQUIRE(result.sum.closed());
+}
+
+TEST_CASE("a line that is no event says in which file it stands, and where", "[tools][audit]") {
+  const std::string begin = R"({"event":"published","who":"p","time_ns":1,"subject":"a","crc":7,)";
+  const auto [bad, why] = GENERATE_COPY(table<std::string, std::string>({
+      {begin + R"("size":3,"sequence":18446744073709551616})", ""},
+      {begin + R"("size":3,"sequence":1e30})", "sequence"},
+      {begin + R"("size":3,"sequence":-1})", "sequence"},
+      {begin + R"("size":4294967296,"sequence":1})", "size"},
+      {begin + R"("size":3,"sequence":"1"})", "sequence"},
+      {begin + R"("size":3})", "sequence"},
+      {begin + R"("size":3,"sequence":1)", ""},
+      {begin + R"("size":3,"sequence":1}})", ""},
+      {begin + R"("size":3,"sequence":1} {})", ""},
+      {begin + R"("size":3,"sequence":1,"level":tru})", ""},
+      {begin + R"("size":3,"sequence":1,"level":true})", "level"},
+      {begin + "\"size\":3,\"sequence\":1,\"level\":\"\xff\"}", ""},
+      {R"({"event":"published","who":"p","sequence":1})", "time_ns"},
+      {R"({"event":"surprise","who":"p","time_ns":1})", "unknown event surprise"},
+      {R"({"event":"dropped","who":"p","time_ns":1,"subscription":1,"reason":"expired","count":1})", "subscribed"},
+      {R"("event")", "object"},
+      {"[1]", "object"},
+      {"", ""},
+  }));
+  CAPTURE(bad);
+  const std::string good = ten_published().text();  // 13 lines
+  REQUIRE_THROWS_WITH(Audit().read(good + bad + "\n" + good, "pub.jsonl"),
+                      Catch::StartsWith("audit: pub.jsonl, line 14: not a line of a record: ") && Catch::Contains(why));
+}
+
+TEST_CASE("a record may be read in pieces", "[tools][audit]") {
+  const std::string text = ten_published().text();
+  const std::size_t half = text.find('\n', text.size() / 2) + 1;
+  Audit records;
+  Audit::Reader reader(records, "pub");
+  reader.add(text.substr(0, half));
+  SECTION("all of it") {
+    reader.add(text.substr(half));
+    REQUIRE(records.close(1s).publishers.at(0).published == 10);
+    REQUIRE(records.cut_lines() == 0);
+  }
+  SECTION("without its end") {
+    reader.add(text.substr(half, text.size() - half - 1));
+    REQUIRE(records.cut_lines() == 1);
+    REQUIRE_FALSE(records.close(1s).publishers.at(0).whole);
+  }
+  SECTION("with a bad line, whose number counts from the first piece") {
+    const std::string line = "line " + std::to_string(std::count(text.begin(), text.begin() + half, '\n') + 1) + ":";
+    REQUIRE_THROWS_WITH(reader.add("x\n"), Catch::Contains(line));
+  }
+}
+
+TEST_CASE("what a publisher did not number in a row is found all the same", "[tools][audit]") {
+  const Lines pub =
+      Lines("p").published(5, 6, 2).published(1, 2, 2).published(1'000, 1'002, 2).accepted(1'002, 3).left(4);
+  const auto sum = [&pub](const Lines& sub) { return audit({&pub, &sub}).sum; };
+  const Lines all =
+      Lines("s").subscribed(1).received(1, 2, 3).received(5, 6, 3).received(1'000, 1'002, 3).unsubscribed(true, 10);
+  REQUIRE(sum(all).delivered == 7);
+  REQUIRE(sum(all).closed());
+  const Lines turned =
+      Lines("s").subscribed(1).received(1'001, 1'001, 3).received(2, 2, 3).received(6, 6, 3).unsubscribed(true, 10);
+  REQUIRE(sum(turned).delivered == 3);
+  REQUIRE(sum(turned).phantom == 0);
+  const Lines made_up = Lines("s").subscribed(1).received(2, 3, 3).received(999, 1'000, 3).unsubscribed(true, 10);
+  REQUIRE(sum(made_up).phantom == 2);
+  REQUIRE(sum(made_up).delivered == 2);
+  // The same record twice: its messages are there twice, and none of them is a phantom.
+  REQUIRE(audit({&pub, &pub, &all}).sum.phantom == 0);
 }
 
 }  // namespace bus::tools

@@ -7,29 +7,38 @@
 
 #include "bus/core/errc.hpp"
 #include "bus/protocol/subject.hpp"
-#include "tools/common/json.hpp"
+#include "tools/common/sequence_set.hpp"
 
 namespace bus::tools {
 
 namespace {
 constexpr std::size_t kExamples = 10;
 constexpr std::int64_t kNever = 0;
+constexpr std::uint32_t kPublisherBits = 30;
 }  // namespace
 
+// There are many of these two: sizes are of messages, which are far smaller than 4 GiB.
 struct Audit::Published {
   std::uint64_t sequence;
-  std::uint32_t subject, crc;
-  std::uint64_t size;
   std::int64_t time;
+  std::uint32_t subject, crc, size;
   bool delivered;  // that level
+};
+
+struct Audit::Received {
+  std::uint64_t sequence;
+  std::uint32_t subject, crc, size;
+  std::uint32_t publisher : kPublisherBits;  // its number
+  bool again : 1, kept : 1;
 };
 
 struct Audit::Publisher {
   std::string id, name;
+  std::uint32_t number = 0;
   bool recorded = false;              // there is a record of it
   bool left = false;                  // with an end
   std::int64_t reconnected = kNever;  // when last
-  std::vector<Published> messages;    // by sequence
+  std::deque<Published> messages;     // by sequence
   struct Accepted {
     std::uint64_t up_to, from;  // all numbers above `from`
     std::int64_t time;          // when that was known
@@ -38,14 +47,21 @@ struct Audit::Publisher {
     }
   };
   std::vector<Accepted> accepted;
-};
 
-struct Audit::Received {
-  Publisher* publisher;
-  std::uint64_t sequence;
-  std::uint32_t subject, crc;
-  std::uint64_t size;
-  bool again, kept;
+  /// The place of that message in `messages`, or of the first one behind it. `near`: of one that came shortly before.
+  [[nodiscard]] std::size_t find(std::uint64_t sequence, std::size_t near) const {
+    const auto is_before = [](const Published& message, std::uint64_t s) { return message.sequence < s; };
+    const auto begin = messages.begin(), end = messages.end();
+    if (near < messages.size() && messages[near].sequence <= sequence) {
+      // Numbers differ, so that it is no farther away than its number is.
+      const std::uint64_t reach =
+          std::min(sequence - messages[near].sequence + 1, std::uint64_t{messages.size() - near});
+      const auto from = begin + static_cast<std::ptrdiff_t>(near), to = from + static_cast<std::ptrdiff_t>(reach);
+      const auto it = std::lower_bound(from, to, sequence, is_before);
+      if (it != to) return static_cast<std::size_t>(it - begin);
+    }
+    return static_cast<std::size_t>(std::lower_bound(begin, end, sequence, is_before) - begin);
+  }
 };
 
 struct Audit::Subscriber {
@@ -56,15 +72,29 @@ struct Audit::Subscriber {
   bool idle = false;
   std::uint64_t missing = 0;
   std::map<std::string, std::uint64_t> dropped;
-  std::vector<Received> received;
+  std::deque<Received> received;
 };
 
 /// What is known of one group while it is checked.
 struct Audit::Checking {
+  struct Came {
+    SequenceSet seen;
+    SequenceSet first_sent;  // neither sent again nor kept
+    std::uint64_t highest = 0;
+  };
+
   AuditResult::Group result;
-  std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> seen;
-  std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> first_sent;  // neither sent again nor kept
-  std::unordered_map<const Publisher*, std::uint64_t> highest;
+  std::unordered_map<const Publisher*, Came> came;
+  std::vector<std::vector<signed char>> matched;  // by member and subject; -1: not known yet
+
+  Checking(std::size_t members, std::size_t subjects) : matched(members, std::vector<signed char>(subjects, -1)) {}
+
+  [[nodiscard]] bool matches(std::size_t member, const std::string& pattern, std::uint32_t number,
+                             const std::deque<std::string>& subjects) {
+    signed char& match = matched[member][number];
+    if (match < 0) match = protocol::matches(pattern, subjects[number]) ? 1 : 0;
+    return match > 0;
+  }
 
   void example(std::string_view what, const Publisher& publisher, std::uint64_t sequence) {
     if (result.examples.size() >= kExamples) return;
@@ -87,131 +117,155 @@ AuditCounts& AuditCounts::operator+=(const AuditCounts& other) noexcept {
 Audit::Audit() = default;
 Audit::~Audit() = default;
 
-Audit::Publisher& Audit::publisher(const std::string& id) {
-  auto& there = publishers_[id];
-  if (!there) {
-    there = std::make_unique<Publisher>();
-    there->id = id;
-  }
-  return *there;
+Audit::Publisher& Audit::publisher(std::string_view id) {
+  const auto it = publishers_.find(id);
+  if (it != publishers_.end()) return *it->second;
+  auto& made = *publishers_.emplace(id, std::make_unique<Publisher>()).first->second;
+  made.id = id;
+  made.number = static_cast<std::uint32_t>(numbered_.size());  // memory holds far fewer than the bits can tell apart
+  numbered_.push_back(&made);
+  return made;
 }
 
-std::uint32_t Audit::subject(const std::string& text) {
-  const auto [it, added] = subject_numbers_.try_emplace(text, static_cast<std::uint32_t>(subjects_.size()));
-  if (added) subjects_.push_back(text);
-  return it->second;
+std::uint32_t Audit::subject(std::string_view text) {
+  const auto it = subject_numbers_.find(text);
+  if (it != subject_numbers_.end()) return it->second;
+  const auto number = static_cast<std::uint32_t>(subjects_.size());
+  subject_numbers_.emplace(subjects_.emplace_back(text), number);
+  return number;
 }
 
-void Audit::read(std::string_view text, std::string_view name) {
-  std::map<std::pair<std::string, std::uint64_t>, Subscriber*> mine;
-  std::uint64_t number = 0;
-  while (!text.empty()) {
-    ++number;
-    const std::size_t end = text.find('\n');
+void Audit::read(std::string_view text, std::string_view name) { Reader(*this, std::string(name)).add(text); }
+
+void Audit::Reader::add(std::string_view lines) {
+  while (!lines.empty()) {
+    ++number_;
+    const std::size_t end = lines.find('\n');
     if (end == std::string_view::npos) {
-      ++cut_lines_;
+      ++audit_.cut_lines_;
       return;
     }
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end + 1);
     try {
-      const Json event = Json::parse(line);
-      const std::string kind = event.at("event");
-      Publisher& who = publisher(event.at("who"));
-      const std::int64_t time = event.at("time_ns");
-      const auto subscriber = [&]() -> Subscriber& {
-        return *mine.at({who.id, event.at("subscription").get<std::uint64_t>()});
-      };
-      who.recorded = true;
-      if (kind == "joined") {
-        who.name = event.at("name");
-      } else if (kind == "published") {
-        who.messages.push_back({event.at("sequence"), subject(event.at("subject")), event.at("crc"), event.at("size"),
-                                time, event.value("level", "") == "delivered"});
-      } else if (kind == "accepted") {
-        who.accepted.push_back({event.at("sequence"), event.value("from", std::uint64_t{0}), time});
-      } else if (kind == "reconnected") {
-        who.reconnected = time;
-      } else if (kind == "left") {
-        who.left = true;
-        if (event.value("reconnects", 0) > 0 && who.reconnected == kNever) who.reconnected = time;
-      } else if (kind == "subscribed") {
-        auto made = std::make_unique<Subscriber>();
-        made->node = &who;
-        made->number = event.at("subscription");
-        made->pattern = event.at("pattern");
-        made->queue = event.value("queue", "");
-        made->from = time;
-        if (!mine.emplace(std::pair(who.id, made->number), made.get()).second) {
-          throw Error(Errc::corrupt, "subscribed twice");
-        }
-        subscribers_.push_back(std::move(made));
-      } else if (kind == "received") {
-        subscriber().received.push_back({&publisher(event.at("publisher")), event.at("sequence"),
-                                         subject(event.at("subject")), event.at("crc"), event.at("size"),
-                                         event.value("again", false), event.value("kept", false)});
-      } else if (kind == "dropped") {
-        subscriber().dropped[event.at("reason")] += event.at("count").get<std::uint64_t>();
-      } else if (kind == "unsubscribed") {
-        Subscriber& over = subscriber();
-        over.until = time;
-        over.idle = event.at("idle");
-        over.missing = event.at("missing");
-      } else {
-        throw Error(Errc::corrupt, "unknown event " + kind);
-      }
+      line_.read(lines.substr(0, end));
+      take();
     } catch (const std::exception& error) {
-      throw Error(Errc::corrupt, "audit: " + std::string(name) + ", line " + std::to_string(number) +
+      throw Error(Errc::corrupt, "audit: " + name_ + ", line " + std::to_string(number_) +
                                      ": not a line of a record: " + error.what());
     }
+    lines.remove_prefix(end + 1);
+  }
+}
+
+void Audit::Reader::take() {
+  const auto kind = line_.at<std::string_view>("event");
+  Publisher& who = audit_.publisher(line_.at<std::string_view>("who"));
+  const auto time = line_.at<std::int64_t>("time_ns");
+  const auto number = [this](std::string_view key) { return line_.at<std::uint64_t>(key); };
+  const auto small = [this](std::string_view key) { return line_.at<std::uint32_t>(key); };
+  const auto text = [this](std::string_view key) { return line_.at<std::string_view>(key); };
+  const auto subscriber = [&]() -> Subscriber& {
+    const auto it = subscribers_.find({&who, number("subscription")});
+    if (it == subscribers_.end()) throw Error(Errc::corrupt, "not subscribed before");
+    return *it->second;
+  };
+  who.recorded = true;
+  if (kind == "received") {
+    Subscriber& to = subscriber();
+    to.received.push_back({number("sequence"), audit_.subject(text("subject")), small("crc"), small("size"),
+                           audit_.publisher(text("publisher")).number & ((1U << kPublisherBits) - 1),
+                           line_.value("again", false), line_.value("kept", false)});
+  } else if (kind == "published") {
+    who.messages.push_back({number("sequence"), time, audit_.subject(text("subject")), small("crc"), small("size"),
+                            line_.value<std::string_view>("level", "") == "delivered"});
+  } else if (kind == "accepted") {
+    who.accepted.push_back({number("sequence"), line_.value("from", std::uint64_t{0}), time});
+  } else if (kind == "joined") {
+    who.name = text("name");
+  } else if (kind == "reconnected") {
+    who.reconnected = time;
+  } else if (kind == "left") {
+    who.left = true;
+    if (line_.value("reconnects", std::uint64_t{0}) > 0 && who.reconnected == kNever) who.reconnected = time;
+  } else if (kind == "subscribed") {
+    auto made = std::make_unique<Subscriber>();
+    made->node = &who;
+    made->number = number("subscription");
+    made->pattern = text("pattern");
+    made->queue = line_.value<std::string_view>("queue", "");
+    made->from = time;
+    if (!subscribers_.emplace(std::pair(&who, made->number), made.get()).second) {
+      throw Error(Errc::corrupt, "subscribed twice");
+    }
+    audit_.subscribers_.push_back(std::move(made));
+  } else if (kind == "dropped") {
+    subscriber().dropped[std::string(text("reason"))] += number("count");
+  } else if (kind == "unsubscribed") {
+    Subscriber& over = subscriber();
+    over.until = time;
+    over.idle = line_.at<bool>("idle");
+    over.missing = number("missing");
+  } else {
+    throw Error(Errc::corrupt, "unknown event " + std::string(kind));
   }
 }
 
 /// What came: was it published, and is it what was published, once and in order?
 void Audit::check_received(const std::vector<const Subscriber*>& members, Checking& checking) const {
   AuditCounts& counts = checking.result.counts;
-  for (const Subscriber* const member : members) {
-    std::unordered_map<const Publisher*, std::uint64_t> highest;
-    std::unordered_map<const Publisher*, std::unordered_set<std::uint64_t>> here;
-    for (const Received& one : member->received) {
+  struct Here {
+    SequenceSet seen;
+    std::uint64_t highest = 0;
+    std::size_t place = 0;  // of the last one among what was published
+  };
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const Subscriber& member = *members[i];
+    std::unordered_map<const Publisher*, Here> by_publisher;
+    const Publisher* publisher = nullptr;
+    Checking::Came* came = nullptr;
+    Here* here = nullptr;
+    for (const Received& one : member.received) {
       ++counts.received;
-      const bool new_here = one.again || here[one.publisher].insert(one.sequence).second;
-      const bool new_in_group = checking.seen[one.publisher].insert(one.sequence).second;
+      if (publisher != numbered_[one.publisher]) {
+        publisher = numbered_[one.publisher];
+        came = &checking.came[publisher];
+        here = &by_publisher[publisher];
+      }
+      const bool new_here = one.again || here->seen.insert(one.sequence);
+      const bool new_in_group = came->seen.insert(one.sequence);
       // Members are looked at one after the other: what was sent again to one may be seen before what another had.
-      const bool twice =
-          !one.again && (!new_here || (!one.kept && !checking.first_sent[one.publisher].insert(one.sequence).second));
+      const bool twice = !one.again && (!new_here || (!one.kept && !came->first_sent.insert(one.sequence)));
       if (twice) {
         ++counts.duplicated;
-        checking.example("duplicated", *one.publisher, one.sequence);
+        checking.example("duplicated", *publisher, one.sequence);
       } else if (!new_in_group && !one.kept) {
         ++counts.again;
       }
-      std::uint64_t& most = highest[one.publisher];
-      if (!one.again && !one.kept && one.sequence < most) ++counts.reordered;
-      most = std::max(most, one.sequence);
-      std::uint64_t& group_most = checking.highest[one.publisher];
-      group_most = std::max(group_most, one.sequence);
+      if (!one.again && !one.kept && one.sequence < here->highest) ++counts.reordered;
+      here->highest = std::max(here->highest, one.sequence);
+      came->highest = std::max(came->highest, one.sequence);
 
-      if (!one.publisher->recorded) {
+      if (!publisher->recorded) {
         ++counts.unrecorded;
         continue;
       }
-      const auto& all = one.publisher->messages;
-      const auto it = std::lower_bound(all.begin(), all.end(), one.sequence,
-                                       [](const Published& m, std::uint64_t s) { return m.sequence < s; });
-      if (it == all.end() || it->sequence != one.sequence) {
-        if (!one.publisher->left && it == all.end()) {
+      const auto& all = publisher->messages;
+      here->place = publisher->find(one.sequence, here->place);
+      if (here->place == all.size() || all[here->place].sequence != one.sequence) {
+        if (!publisher->left && here->place == all.size()) {
           ++counts.unrecorded;  // its record was cut before this
         } else {
           ++counts.phantom;
-          checking.example("never published", *one.publisher, one.sequence);
+          checking.example("never published", *publisher, one.sequence);
         }
-      } else if (it->crc != one.crc || it->size != one.size || it->subject != one.subject) {
+        continue;
+      }
+      const Published& message = all[here->place];
+      if (message.crc != one.crc || message.size != one.size || message.subject != one.subject) {
         ++counts.corrupt;
-        checking.example("damaged", *one.publisher, one.sequence);
-      } else if (!protocol::matches(member->pattern, subjects_[one.subject])) {
+        checking.example("damaged", *publisher, one.sequence);
+      } else if (!checking.matches(i, member.pattern, one.subject, subjects_)) {
         ++counts.phantom;
-        checking.example("not on its pattern", *one.publisher, one.sequence);
+        checking.example("not on its pattern", *publisher, one.sequence);
       }
     }
   }
@@ -221,12 +275,10 @@ void Audit::check_received(const std::vector<const Subscriber*>& members, Checki
 void Audit::check_expected(const std::vector<const Subscriber*>& members, std::chrono::nanoseconds margin,
                            Checking& checking) const {
   AuditCounts& counts = checking.result.counts;
-  std::vector<std::vector<signed char>> matched(members.size(), std::vector<signed char>(subjects_.size(), -1));
   std::vector<std::pair<const Publisher*, std::uint64_t>> owed;
   for (const auto& [id, publisher] : publishers_) {
-    const auto seen = checking.seen.find(publisher.get());
-    const auto highest = checking.highest.find(publisher.get());
-    const std::uint64_t most = highest == checking.highest.end() ? 0 : highest->second;
+    const auto received = checking.came.find(publisher.get());
+    Checking::Came* const all = received == checking.came.end() ? nullptr : &received->second;
     std::size_t mark = 0;
     for (const Published& message : publisher->messages) {
       bool covered = false, cut = false, lasting = true;
@@ -239,16 +291,14 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
       for (std::size_t i = 0; i < members.size(); ++i) {
         const Subscriber& member = *members[i];
         if (message.time <= member.from || (member.until != kNever && message.time >= member.until)) continue;
-        signed char& match = matched[i][message.subject];
-        if (match < 0) match = protocol::matches(member.pattern, subjects_[message.subject]) ? 1 : 0;
-        if (match == 0) continue;
+        if (!checking.matches(i, member.pattern, message.subject, subjects_)) continue;
         covered = true;
         if (member.until == kNever) cut = true;
         if (!member.idle || !accepted || *accepted + margin.count() >= member.until) lasting = false;
         reconnected = std::max(reconnected, member.node->reconnected);
       }
       // What has come was to come, also when it was published before the subscriber had written down that it was there.
-      const bool came = seen != checking.seen.end() && seen->second.contains(message.sequence);
+      const bool came = all != nullptr && all->seen.contains(message.sequence);
       if (!covered && !came) continue;
       ++counts.expected;
       if (came) {
@@ -256,7 +306,7 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
         continue;
       }
       // One subscription has its messages in order: what is behind others was owed.
-      const bool behind = members.size() == 1 && message.sequence < most;
+      const bool behind = members.size() == 1 && all != nullptr && message.sequence < all->highest;
       if (!accepted || (cut && !behind) || (!message.delivered && reconnected >= message.time)) {
         ++counts.unknown;
       } else if (!behind && !lasting) {
@@ -294,11 +344,14 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
 AuditResult Audit::close(std::chrono::nanoseconds margin) const {
   AuditResult result;
   for (const auto& [id, publisher] : publishers_) {
-    std::sort(publisher->messages.begin(), publisher->messages.end(),
-              [](const Published& a, const Published& b) { return a.sequence < b.sequence; });
+    const auto by_sequence = [](const Published& a, const Published& b) { return a.sequence < b.sequence; };
+    auto& messages = publisher->messages;
+    if (!std::is_sorted(messages.begin(), messages.end(), by_sequence)) {
+      std::sort(messages.begin(), messages.end(), by_sequence);
+    }
     std::sort(publisher->accepted.begin(), publisher->accepted.end());
-    if (publisher->messages.empty()) continue;
-    result.publishers.push_back({id, publisher->name, publisher->messages.size(),
+    if (messages.empty()) continue;
+    result.publishers.push_back({id, publisher->name, messages.size(),
                                  publisher->accepted.empty() ? 0 : publisher->accepted.back().up_to, publisher->left});
   }
   std::map<std::string, std::vector<const Subscriber*>> queues;
@@ -312,7 +365,7 @@ AuditResult Audit::close(std::chrono::nanoseconds margin) const {
   }
   for (auto& [queue, members] : queues) groups.emplace_back("queue " + queue, std::move(members));
   for (const auto& [name, members] : groups) {
-    Checking checking;
+    Checking checking(members.size(), subjects_.size());
     AuditResult::Group& group = checking.result;
     group.name = name;
     group.members = members.size();

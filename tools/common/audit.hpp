@@ -13,14 +13,16 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
+
+#include "tools/common/record_line.hpp"
 
 namespace bus::tools {
 
@@ -65,6 +67,8 @@ class Audit {
 
   /// One record: all of a file. A last line without its newline is left out. Throws Error(corrupt) that names the line.
   void read(std::string_view text, std::string_view name);
+  /// The same, piece by piece.
+  class Reader;
   /// Last lines that were left out.
   [[nodiscard]] std::uint64_t cut_lines() const noexcept { return cut_lines_; }
   /// `margin`: how long a broker may take from accepting a message to delivering it to who waits for it.
@@ -77,17 +81,35 @@ class Audit {
   struct Subscriber;
   struct Checking;
 
-  Publisher& publisher(const std::string& id);
-  std::uint32_t subject(const std::string& text);
+  Publisher& publisher(std::string_view id);
+  std::uint32_t subject(std::string_view text);
   void check_received(const std::vector<const Subscriber*>& members, Checking& checking) const;
   void check_expected(const std::vector<const Subscriber*>& members, std::chrono::nanoseconds margin,
                       Checking& checking) const;
 
-  std::unordered_map<std::string, std::uint32_t> subject_numbers_;
   std::deque<std::string> subjects_;
-  std::map<std::string, std::unique_ptr<Publisher>> publishers_;  // nodes, by id
+  std::unordered_map<std::string_view, std::uint32_t> subject_numbers_;        // views of subjects_
+  std::map<std::string, std::unique_ptr<Publisher>, std::less<>> publishers_;  // nodes, by id
+  std::vector<Publisher*> numbered_;                                           // the same, by number
   std::vector<std::unique_ptr<Subscriber>> subscribers_;
   std::uint64_t cut_lines_ = 0;
+};
+
+class Audit::Reader {
+ public:
+  Reader(Audit& audit, std::string name) : audit_(audit), name_(std::move(name)) {}
+
+  /// Whole lines; only the last piece may end without a newline. Throws as read() does.
+  void add(std::string_view lines);
+
+ private:
+  void take();
+
+  Audit& audit_;
+  const std::string name_;
+  std::uint64_t number_ = 0;  // of the line
+  RecordLine line_;
+  std::map<std::pair<const Publisher*, std::uint64_t>, Subscriber*> subscribers_;  // of this record
 };
 
 }  // namespace bus::tools

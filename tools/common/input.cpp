@@ -96,6 +96,27 @@ std::optional<std::span<const std::byte>> Input::line() {
   }
 }
 
+std::optional<std::span<const std::byte>> Input::lines(std::size_t most) {
+  std::size_t searched = 0;
+  for (;;) {
+    const std::span<const std::byte> now = rest();
+    if (searched < now.size()) {
+      if (const void* const end = ::memrchr(now.data() + searched, '\n', now.size() - searched); end != nullptr) {
+        const auto length = static_cast<std::size_t>(static_cast<const std::byte*>(end) - now.data()) + 1;
+        taken_ += length;
+        return now.first(length);
+      }
+    }
+    if (now.size() > most) throw Error(Errc::corrupt, name_ + " has a line of more than " + format_size(most));
+    searched = now.size();
+    if (read_more()) continue;
+    if (stopped_ || held() == 0) return {};
+    const std::span<const std::byte> last = rest();
+    taken_ = filled_;
+    return last;
+  }
+}
+
 std::optional<std::span<const std::byte>> Input::piece(std::size_t bytes) {
   while (held() < bytes && read_more()) {
   }

@@ -37,6 +37,9 @@ class Input {
   /// The next line without its newline; the last one may lack it. None at the end, or after a signal.
   /// Valid until the next call. Throws Error.
   [[nodiscard]] std::optional<std::span<const std::byte>> line();
+  /// As many lines as are there, with their newlines, at least one; the very last one may lack it. A line longer than
+  /// `most` bytes throws Error. None at the end, or after a signal. Valid until the next call.
+  [[nodiscard]] std::optional<std::span<const std::byte>> lines(std::size_t most);
   /// The next `bytes` bytes, fewer only at the end. None at the end, or after a signal (a piece that was not
   /// complete by then is left out). Valid until the next call. Throws Error.
   [[nodiscard]] std::optional<std::span<const std::byte>> piece(std::size_t bytes);

@@ -22,7 +22,7 @@ namespace bus::tools {
 
 namespace {
 
-constexpr std::size_t kLongestRecord = std::size_t{8} << 30;
+constexpr std::size_t kLongestLine = std::size_t{16} << 20;
 
 void add(Json& object, const AuditCounts& counts) {
   object["expected"] = counts.expected;
@@ -131,9 +131,11 @@ Exit run_audit(const Arguments& arguments, Signals& signals) {
   Audit audit;
   for (const std::string& path : arguments.positional()) {
     Input input(signals, path);
-    const auto all = input.whole(kLongestRecord);
-    if (!all) return signals.exit();
-    audit.read({reinterpret_cast<const char*>(all->data()), all->size()}, path);
+    Audit::Reader reader(audit, path);
+    while (const auto lines = input.lines(kLongestLine)) {
+      reader.add({reinterpret_cast<const char*>(lines->data()), lines->size()});
+    }
+    if (input.was_cut_off()) return signals.exit();
   }
   const AuditResult result = audit.close(*arguments.duration("margin"));
   if (audit.cut_lines() > 0) log::warn(counted(audit.cut_lines(), "last line") + " of killed programs left out");
