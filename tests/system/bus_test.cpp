@@ -381,6 +381,38 @@ TEST_CASE("audit finds what a record does not account for", "[system]") {
   REQUIRE(audit("no record\n").status == exited(5));
 }
 
+TEST_CASE("audit takes records of any length, from a file and from a pipe, and a bad line has its number", "[system]") {
+  constexpr int kMessages = 5'000;
+  const auto line = [](const std::string& event, const std::string& rest) {
+    return R"({"event":")" + event + R"(","who":"0123456789abcdef","time_ns":)" + rest + "}\n";
+  };
+  std::string text = line("joined", R"(1,"name":"n")") + line("subscribed", R"(2,"subscription":1,"pattern":"a")");
+  for (const std::string event : {"published", "received"}) {
+    for (int i = 1; i <= kMessages; ++i) {
+      text += line(event,
+                   R"(3,"subscription":1,"publisher":"0123456789abcdef","subject":"a","crc":7,"size":3,"sequence":)" +
+                       std::to_string(i));
+    }
+  }
+  REQUIRE(text.size() > std::size_t{1} << 20);
+  const std::string path = temporary_folder() + "/record";
+  const auto audit = [&](const std::string& record) {
+    std::ofstream(path, std::ios::binary) << record;
+    return run_bus({"audit", path, "--json"});
+  };
+  for (const Finished& whole : {audit(text), run_bus({"audit", "-", "--json"}, text)}) {
+    INFO(whole.err);
+    REQUIRE(whole.status == exited(0));
+    REQUIRE(summary_of(whole.out).at("delivered") == kMessages);
+  }
+  const Finished bad = audit(text + "{}\n" + text);
+  REQUIRE(bad.status == exited(5));
+  REQUIRE_THAT(bad.err, Contains(path + ", line " + std::to_string(2 * kMessages + 3) + ": not a line of a record: "));
+  const Finished endless = audit(text + std::string((std::size_t{16} << 20) + 1, ' '));
+  REQUIRE(endless.status == exited(5));
+  REQUIRE_THAT(endless.err, Contains(path + " has a line of more than 16"));
+}
+
 TEST_CASE("what a full subscription drops is said, counted, and no hole", "[system]") {
   const std::string folder = temporary_folder();
   const std::string bus = local_bus("unix");
