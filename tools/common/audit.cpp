@@ -17,7 +17,7 @@ constexpr std::int64_t kNever = 0;
 constexpr std::uint32_t kPublisherBits = 30;
 }  // namespace
 
-// There are many of these two: sizes are of messages, which are far smaller than 4 GiB.
+// There are many of these two: they are kept small. Sizes are of messages, which are far below 4 GiB.
 struct Audit::Published {
   std::uint64_t sequence;
   std::int64_t time;
@@ -53,7 +53,7 @@ struct Audit::Publisher {
     const auto is_before = [](const Published& message, std::uint64_t s) { return message.sequence < s; };
     const auto begin = messages.begin(), end = messages.end();
     if (near < messages.size() && messages[near].sequence <= sequence) {
-      // Numbers differ, so that it is no farther away than its number is.
+      // Numbers differ, unless a record was given twice: it is no farther away than its number is.
       const std::uint64_t reach =
           std::min(sequence - messages[near].sequence + 1, std::uint64_t{messages.size() - near});
       const auto from = begin + static_cast<std::ptrdiff_t>(near), to = from + static_cast<std::ptrdiff_t>(reach);
