@@ -19,7 +19,7 @@ constexpr auto kOutcomeLost = 1s;            // no outcome so long after the rec
 constexpr int kUnsubscribeAgain = 5;         // there is no answer to it
 constexpr std::size_t kMostWaiting = 65536;  // frames without room: answers and acknowledgements, small each
 
-// What one frame takes of messages that follow each other at once. More gain nothing: README.md, "Batches".
+// What one frame takes of messages that follow each other at once: README.md, "Batches".
 constexpr std::uint32_t kMostGathered = 512;
 constexpr std::size_t kMostGatheredBytes = std::size_t{64} << 10;
 constexpr std::size_t kLargestGathered = std::size_t{4} << 10;  // payload of one message

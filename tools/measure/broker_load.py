@@ -4,7 +4,8 @@
 Real processes around one `bus broker`, 64 bytes a message, every message counted at its receivers:
   fan-out    one publisher to 1, 10 and 100 subscribers: deliveries a second
   clients    1,000 connected subscribers: round trips beside them, the broker's CPU while nothing happens, its memory
-  stopped    one of eight consumers is stopped: what the other seven get, beside what they get when it runs
+  stopped    one of eight consumers is stopped: what the other seven get, how long a question takes, and the broker's
+             memory, beside what it is when the eighth runs
   load       60 s of messages as fast as they go: the broker's memory
   audit      10 million messages from producers to consumers on shm, unix and tcp at once, all recorded; bus audit
              closes the books. Takes some GB below --directory.
@@ -129,7 +130,10 @@ def fan_out(load, scheme):
 def round_trips(load, bus):
     asked = load.start("request", "--bus", bus, "echo", "x", "--count", "20000", "--interval", "0", "--json",
                        output=subprocess.PIPE)
-    rtt = load.summary(asked)["rtt_ns"]
+    return load.summary(asked)["rtt_ns"]
+
+
+def in_words(rtt):
     return f"p50 {rtt['p50'] / 1e3:.1f} us, p99 {rtt['p99'] / 1e3:.1f} us"
 
 
@@ -138,7 +142,7 @@ def clients(load, scheme):
     replying = load.start("reply", "--bus", bus, "echo", "--echo")
     load.wait_for(replying, "answering")
     before = memory_kib(broker.pid) if scheme != "shm" else shared_memory_kib()
-    print(f"request and reply over {scheme}, nobody else there: {round_trips(load, bus)}", flush=True)
+    print(f"request and reply over {scheme}, nobody else there: {in_words(round_trips(load, bus))}", flush=True)
     begin = time.monotonic()
     everybody = subscribers(load, bus, 1000, "--count", "10", "--format", "none", "--json")
     took = time.monotonic() - begin
@@ -149,7 +153,7 @@ def clients(load, scheme):
     time.sleep(10)  # the length is what is measured
     used = cpu_seconds(broker.pid) - used
     print(f"nothing happens for 10 s: the broker used {used * 1000:.0f} ms of CPU", flush=True)
-    print(f"request and reply beside them: {round_trips(load, bus)}", flush=True)
+    print(f"request and reply beside them: {in_words(round_trips(load, bus))}", flush=True)
     begin = time.monotonic()
     publish(load, bus, 10, "--wait-subs", "1000")
     received = sum(load.summary(process)["received"] for process in everybody)
@@ -159,26 +163,48 @@ def clients(load, scheme):
     load.stop()
 
 
+def eight(load, scheme, eighth_one, *words):
+    """A bus, seven subscribers that block, and the process of an eighth that drops, which runs or is stopped."""
+    broker, (bus,) = load.broker(address_of(scheme))
+    seven = subscribers(load, bus, 7, *words, "--format", "none", "--json")
+    eighth, = subscribers(load, bus, 1, "--full", "drop-new", "--depth", "512", "--format", "none")
+    if eighth_one == "is stopped":
+        eighth.send_signal(signal.SIGSTOP)
+    return broker, bus, seven, eighth
+
+
 def stopped(load, scheme):
     messages = 400_000
-    seconds = {"runs": [], "is stopped": []}
-    for eighth_one in ("runs", "is stopped") * 5:
-        _, (bus,) = load.broker(address_of(scheme))
-        seven = subscribers(load, bus, 7, "--count", str(messages), "--format", "none", "--json")
-        eighth, = subscribers(load, bus, 1, "--full", "drop-new", "--depth", "512", "--format", "none")
-        if eighth_one == "is stopped":
-            eighth.send_signal(signal.SIGSTOP)
+    cases = ("runs", "is stopped")
+    seconds, p99, memory = ({case: [] for case in cases} for _ in range(3))
+    for case in cases * 5:
+        broker, bus, seven, eighth = eight(load, scheme, case, "--count", str(messages))
         begin = time.monotonic()
         publish(load, bus, messages, "--wait-subs", "8")
         received = sum(load.summary(process)["received"] for process in seven)
-        seconds[eighth_one].append(time.monotonic() - begin)
+        seconds[case].append(time.monotonic() - begin)
+        memory[case].append(memory_kib(broker.pid))
         if received != 7 * messages:
             sys.exit(f"broker_load: {received} of {7 * messages} came")
         eighth.send_signal(signal.SIGCONT)
         load.stop()
-    rates = {name: 7 * messages / statistics.median(all_of) / 1e6 for name, all_of in seconds.items()}
-    print(f"seven of eight subscribers over {scheme}: {rates['runs']:.2f} M deliveries/s while the eighth runs, "
-          f"{rates['is stopped']:.2f} M while it is stopped: {100 * rates['is stopped'] / rates['runs']:.0f} %", flush=True)
+    for case in cases * 5:
+        _, bus, _, eighth = eight(load, scheme, case)
+        replying = load.start("reply", "--bus", bus, "echo", "--echo")
+        load.wait_for(replying, "answering")
+        publishing = load.start("pub", "--bus", bus, "load", "--size", "64", "--rate", "2k", "--wait-subs", "8")
+        p99[case].append(round_trips(load, bus)["p99"])
+        publishing.send_signal(signal.SIGTERM)
+        eighth.send_signal(signal.SIGCONT)
+        load.stop()
+    rate = {case: 7 * messages / statistics.median(seconds[case]) / 1e6 for case in cases}
+    trips = {case: statistics.median(p99[case]) / 1e3 for case in cases}
+    print(f"seven of eight subscribers over {scheme}: {rate['runs']:.2f} M deliveries/s while the eighth runs, "
+          f"{rate['is stopped']:.2f} M while it is stopped: {100 * rate['is stopped'] / rate['runs']:.0f} %\n"
+          f"request and reply beside them at 2,000 messages/s: p99 {trips['runs']:.0f} us and {trips['is stopped']:.0f} us: "
+          f"{trips['is stopped'] / trips['runs']:.2f}\n"
+          f"the broker's memory: {max(memory['runs']) / 1024:.1f} MiB and {max(memory['is stopped']) / 1024:.1f} MiB",
+          flush=True)
 
 
 def steady(load, scheme):
@@ -204,7 +230,7 @@ def steady(load, scheme):
 def audit(load, count):
     schemes = ("shm", "unix", "tcp")
     _, buses = load.broker(*(address_of(scheme) for scheme in schemes))
-    each = count // len(schemes)
+    each = -(-count // len(schemes))  # not fewer
     files, receivers, publishers = [], [], []
     record = lambda name: files.append(os.path.join(load.directory, name + ".jsonl")) or files[-1]
     for scheme, bus in zip(schemes, buses):
