@@ -232,7 +232,7 @@ struct Question {
       state.questions.erase(number);
       state.outcomes.erase(sequence);
     }
-    answers->clear();
+    state.give_up(*answers);
   }
   Question(const Question&) = delete;
   Question& operator=(const Question&) = delete;

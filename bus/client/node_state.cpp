@@ -421,7 +421,10 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   } else if (const auto found = feeds.find(number); found != feeds.end()) {
     feed = found->second.get();
   }
-  if (feed == nullptr) return;
+  if (feed == nullptr) {
+    if (frame.acknowledge) session.refuse(number, frame.message, time());
+    return;
+  }
   Delivery delivery;
   Copier copier(frame.subject.size() + frame.reply.size() + frame.headers.size() + frame.payload.size());
   delivery.payload_ = copier.bytes(frame.payload);
@@ -435,7 +438,7 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   delivery.kept_ = frame.kept;
   if (frame.acknowledge) {
     delivery.wanted_ = true;
-    delivery.feed_ = feed->shared_from_this();
+    delivery.feed_ = feed->number == 0 ? replies : feed->shared_from_this();
   }
   std::optional<Delivery> oldest;
   if (feed->options.full == Full::drop_old) oldest = feed->make_room();
@@ -598,6 +601,15 @@ Result<Delivery> NodeState::take(Feed& feed) {
   Result<Delivery> first = feed.take();
   if (first) count_taken(feed, first->index_);
   return first;
+}
+
+void NodeState::give_up(Feed& answers) noexcept {
+  while (Result<Delivery> answer = answers.take()) {
+    if (!answer->wanted_) continue;
+    answer->reject();
+    const std::lock_guard lock(mutex);
+    session.refuse(replies->number, answer->id(), time());
+  }
 }
 
 Result<Delivery> NodeState::receive(Feed& feed, Deadline deadline) {

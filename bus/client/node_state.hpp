@@ -60,6 +60,8 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   /// For the session, which asks for the time on lossy links alone.
   [[nodiscard]] Time time() const noexcept { return session.is_reliable() ? Time{} : Clock::now(); }
   void acknowledge(const Feed&, MessageId) noexcept;
+  /// Nobody waits for these answers any more: they have failed, where their publishers want to know.
+  void give_up(Feed& answers) noexcept;
   [[nodiscard]] Result<std::uint64_t> publish(std::string_view subject, std::span<const std::byte> payload,
                                               const client::PublishOptions&, Deadline);
   /// Waits for the answer to a question that the session was just asked.

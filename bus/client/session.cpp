@@ -502,16 +502,14 @@ void Session::taken(std::uint32_t number, std::uint64_t index, bool dropped, Tim
   tell_taken(number, subscription);
 }
 
-/// A message of level `delivered` that is dropped here has failed: its publisher shall not wait for it. If it comes
-/// again nevertheless, it is as good as new.
+/// A message of level `delivered` that is dropped here has failed.
 void Session::drop_here(std::uint32_t number, Subscription& subscription, std::uint64_t index) {
   const auto found = std::find_if(subscription.droppable.begin(), subscription.droppable.end(),
                                   [index](const auto& one) { return one.first == index; });
   if (found == subscription.droppable.end()) return;  // it asked for no acknowledgement
   const MessageId message = found->second;
   subscription.droppable.erase(subscription.droppable.begin(), found + 1);
-  subscription.handled.erase(key(message));
-  if (state_ == State::up) put(protocol::Acknowledge{number, message, true});
+  refuse(number, message, now_);
 }
 
 void Session::tell_taken(std::uint32_t number, Subscription& subscription) {
@@ -530,6 +528,15 @@ void Session::acknowledge(std::uint32_t number, MessageId message, Time now) {
   if (found == subscriptions_.end()) return;
   if (found->second.handled.contains(key(message))) found->second.acknowledged.insert(key(message));
   if (state_ == State::up) put(protocol::Acknowledge{number, message});
+}
+
+/// If it comes again nevertheless, it is as good as new.
+void Session::refuse(std::uint32_t number, MessageId message, Time now) {
+  now_ = now;
+  const auto found = subscriptions_.find(number);
+  if (found == subscriptions_.end()) return;
+  found->second.handled.erase(key(message));
+  if (state_ == State::up) put(protocol::Acknowledge{number, message, true});
 }
 
 /// The broker waits for word: what has not come by now was lost.

@@ -152,6 +152,8 @@ class Session {
   /// The application has this message now, or this node has dropped it: `index` as of Deliver.
   void taken(std::uint32_t subscription, std::uint64_t index, bool dropped, Time now);
   void acknowledge(std::uint32_t subscription, MessageId, Time now);
+  /// This message of level `delivered` has failed here: its publisher shall not wait for it.
+  void refuse(std::uint32_t subscription, MessageId, Time now);
 
   // Questions; each gives its token. Answered by flushed(), watched(), answer() or failed().
   std::uint32_t flush(Time now);

@@ -262,6 +262,29 @@ TEST_CASE("an inbox counts every answer: those that were waited for, and those t
   REQUIRE(other.inbox(soon()).error() == Errc::closed);
 }
 
+TEST_CASE("who answers with a message to be delivered is told whether somebody waited for it", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node server = Node::join(broker.address());
+  Subscription questions = server.subscribe("who");
+  Node client = Node::join(broker.address());
+  PublishOptions delivered;
+  delivered.level = Level::delivered;
+  const auto failed = [&server] { return total(server.books().undelivered); };
+  const auto answer_twice = [&](std::uint64_t) {
+    const Result<Delivery> question = questions.receive(soon());
+    REQUIRE(question);
+    for (const char* const words : {"one", "two"}) {
+      REQUIRE_FALSE(server.publish(question->reply(), bytes_of(words), delivered));
+    }
+    REQUIRE_FALSE(server.flush(soon()));
+  };
+  REQUIRE(text(client.request("who", {}, soon(), {.on_asked = answer_twice})) == "one");
+  REQUIRE(client.request("who", {}, in(20ms)).error() == Errc::timed_out);
+  REQUIRE_FALSE(server.publish(questions.receive(soon())->reply(), bytes_of("late"), delivered));
+  REQUIRE_FALSE(server.settled(soon()));
+  CHECK(failed() == 2);
+}
+
 TEST_CASE("a question that is not published is not said to have been asked", "[bus]") {
   const Broker broker({fresh_address("unix")});
   Node node = Node::join(broker.address());
