@@ -53,10 +53,10 @@ inline void let_pass(std::chrono::nanoseconds length) { std::this_thread::sleep_
   return eventually([task = "/proc/self/task/" + std::to_string(tid)] { return kernel_state(task) == 'S'; });
 }
 
-/// The threads of this process that have a name, as paths /proc/self/task/TID.
-[[nodiscard]] inline std::vector<std::string> threads_named(std::string_view name) {
+/// The threads of a process that have a name, as paths /proc/PID/task/TID.
+[[nodiscard]] inline std::vector<std::string> threads_named(std::string_view name, const std::string& pid = "self") {
   std::vector<std::string> found;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/" + pid + "/task")) {
     std::string its_name;
     if (std::getline(std::ifstream(task.path() / "comm"), its_name) && its_name == name) found.push_back(task.path());
   }

@@ -66,6 +66,7 @@ Signals::~Signals() {
 }
 
 void Signals::watch() noexcept {
+  ::pthread_setname_np(::pthread_self(), "bus-signals");
   for (;;) {
     std::array<pollfd, 2> fds{pollfd{source_.get(), POLLIN, 0}, pollfd{end_event_.get(), POLLIN, 0}};
     if (poll_until(fds, forever) < 0 || fds[1].revents != 0) return;
