@@ -42,10 +42,7 @@ bool Core::State::offer(Subscription& subscription, Handout& handout, bool again
       case Full::block:  // its publishers were asked to wait before; this is from the history, or sent again
         break;
       case Full::drop_old:
-        if (!subscription.waiting.empty()) {
-          drop(subscription, Reason::queue_full);
-          break;
-        }
+        if (make_way(subscription, 1, parcel.tail.size() + Stored::kOverhead)) break;
         [[fallthrough]];
       case Full::disconnect:
       case Full::drop_new:
@@ -105,7 +102,10 @@ bool Core::State::offer(Subscription& subscription, const Batch& batch, Shared& 
     totals.copies += batch.count;
     return true;
   }
-  if (room_in(subscription) < batch.count) return false;
+  if (room_in(subscription) < batch.count) {
+    const std::uint64_t cost = batch.subject.size() + batch.items.size() + Stored::kOverhead;
+    if (subscription.full != Full::drop_old || !make_way(subscription, batch.count, cost)) return false;
+  }
   try {
     if (!copy) copy = std::make_shared<const Stored>(batch, held);
     subscription.waiting.push({copy});
@@ -138,11 +138,22 @@ bool Core::State::send(Subscription& subscription, const Batch& batch) noexcept 
   return true;
 }
 
-/// The message that has waited longest.
-void Core::State::drop(Subscription& subscription, Reason reason) noexcept {
-  const MessageId id = subscription.waiting.front().id();
-  subscription.client->bytes -= subscription.waiting.pop(1);
-  refuse_copy(subscription, id, reason);
+/// Where the rule is drop_old: those that have waited longest are dropped, as many as come, and where bytes or memory
+/// are short as much as comes. False: that is not enough.
+bool Core::State::make_way(Subscription& subscription, std::uint64_t messages, std::uint64_t cost) noexcept {
+  std::uint64_t gone = 0;
+  while (room_in(subscription) < messages) {
+    const bool too_many = subscription.waiting.messages() + messages > subscription.depth;
+    if (!too_many && gone >= cost) return true;
+    if (subscription.waiting.empty()) return false;
+    const MessageId oldest = subscription.waiting.front().id();
+    if (const std::size_t bytes = subscription.waiting.pop(1); bytes > 0) {
+      subscription.client->bytes -= bytes;
+      gone += bytes + Stored::kOverhead;
+    }
+    refuse_copy(subscription, oldest, Reason::queue_full);
+  }
+  return true;
 }
 
 /// Counts a copy that this subscription will not get.

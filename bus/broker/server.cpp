@@ -68,7 +68,8 @@ struct Server::State final : Output {
       : core(options.limits, random_instance(), options.name.empty() ? default_name() : options.name, *this,
              Clock::now()) {
     for (Listener& listener : options.listeners) open({{}, std::move(listener)});
-    for (const std::string& address : options.listen) open({address, bus::listen(address)});
+    for (const std::string& address : options.listen)
+      open({address, bus::listen(address, largest_frame(options.limits))});
   }
 
   void open(Door door) {
@@ -319,7 +320,7 @@ struct Server::State final : Output {
         throw Error(Errc::bad_address, address + ": the broker listens there with other options (" + other +
                                            "); to change them needs a restart");
       }
-      change.opened.push_back({address, bus::listen(address)});
+      change.opened.push_back({address, bus::listen(address, largest_frame(limits))});
     }
     for (const auto& [address, key] : there) change.closed.push_back(key);
     return change;

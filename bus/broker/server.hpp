@@ -8,6 +8,7 @@
 // and no allocation for it while nobody has to wait. A broker that has nothing to do sleeps.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,8 +17,14 @@
 #include "bus/broker/core.hpp"
 #include "bus/core/deadline.hpp"
 #include "bus/core/listener.hpp"
+#include "bus/protocol/frame.hpp"
 
 namespace bus::broker {
+
+/// Bytes; what a listener takes where its address does not say it: these limits' largest message, and the default's.
+[[nodiscard]] inline std::size_t largest_frame(const Limits& limits) noexcept {
+  return std::max(limits.max_payload, Limits{}.max_payload) + protocol::kMostAround;
+}
 
 class Server {
  public:

@@ -265,7 +265,7 @@ struct Core::State {
   [[nodiscard]] bool offer(Subscription&, const Batch&, Shared& copy) noexcept;
   [[nodiscard]] bool send(Subscription&, const Batch&) noexcept;
   void tell_drops(Subscription&) noexcept;
-  void drop(Subscription&, Reason) noexcept;
+  [[nodiscard]] bool make_way(Subscription&, std::uint64_t messages, std::uint64_t cost) noexcept;
   void refuse_copy(Subscription&, MessageId, Reason) noexcept;
   void make_ready(Subscription&) noexcept;
   void next_ready(Client&, bool again) noexcept;

@@ -6,6 +6,7 @@
 #include "bus/core/address.hpp"
 #include "bus/core/errc.hpp"
 #include "bus/core/transport.hpp"
+#include "bus/protocol/frame.hpp"
 
 namespace bus::client {
 
@@ -44,7 +45,7 @@ BusAddress BusAddress::parse(std::string_view text) {
 Channel reach(const std::string& text, Deadline deadline) {
   const Address parsed = Address::parse(text);
   const Transport& transport = find_transport(parsed);
-  const auto options = read_options(transport, parsed);
+  const auto options = read_options(transport, parsed, Options::kDefaultMaxMessage + protocol::kMostAround);
   transport.check(parsed);
   const auto connector = transport.connector(parsed, options);
   for (;;) {

@@ -357,11 +357,12 @@ void NodeState::look_for_room(Time now) {
 
 /// Whether the broker had welcomed this node.
 bool NodeState::lose_connection() noexcept {
+  Channel gone;  // destroyed without the lock: that waits for the flusher, which may wait for the lock in on_due()
   const std::lock_guard lock(mutex);
   const bool was_up = session.is_up();
   open = false;
   poller.remove(channel);
-  channel = Channel();
+  std::swap(gone, channel);
   session.disconnected();
   changed.notify_all();
   return was_up;

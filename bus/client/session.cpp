@@ -206,6 +206,9 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
   if (subject.size() + options.reply.size() + options.headers.size() + payload.size() > limits_.max_payload) {
     return Errc::message_too_large;
   }
+  if (protocol::kPublishHead + protocol::tail_size(subject, options.reply, options.headers, payload) > max_frame_) {
+    return Errc::message_too_large;
+  }
   if (window_is_full()) {
     if (!reliable_) due(now + kAgain);
     return Errc::would_block;

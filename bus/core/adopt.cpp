@@ -66,13 +66,13 @@ std::string address_of_socket(int socket) {
   return address;
 }
 
-Listener listen_on(int socket, std::string_view options) {
+Listener listen_on(int socket, std::string_view options, std::size_t max_message) {
   os::Fd owned(socket);
   std::string text;
   const Transport& transport = transport_of(socket, text);
   if (!options.empty()) text.append("?").append(options);
   const Address address = Address::parse(text);
-  const Options read = read_options(transport, address);
+  const Options read = read_options(transport, address, max_message);
   const int flags = ::fcntl(socket, F_GETFL);
   if (flags < 0 || ::fcntl(socket, F_SETFL, flags | O_NONBLOCK) != 0 || ::fcntl(socket, F_SETFD, FD_CLOEXEC) != 0) {
     const std::error_code error = last_system_error();

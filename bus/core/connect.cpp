@@ -65,10 +65,10 @@ class StopEvent {
 
 }  // namespace
 
-Listener listen(std::string_view text) {
+Listener listen(std::string_view text, std::size_t max_message) {
   const Address address = Address::parse(text);
   const Transport& transport = find_transport(address);
-  const Options options = read_options(transport, address);
+  const Options options = read_options(transport, address, max_message);
   transport.check(address);
   try {
     return Listener(transport.listen(address, options), options.wait);

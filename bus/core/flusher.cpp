@@ -35,7 +35,7 @@ constexpr unsigned long kTimerSlackNs = 1000;                // the default lets
 struct FlusherCore {
   std::mutex mutex;
   std::condition_variable wake;  // for a sleep by time alone
-  std::condition_variable idle;  // on_due() has returned, or the descriptors are closed
+  std::condition_variable idle;  // on_due() begins or has returned, or the descriptors are closed
   std::uint32_t forks = 0;       // as of its making
 
   // guarded by mutex
@@ -79,6 +79,7 @@ struct FlusherThread {
   static void call(FlusherCore& core, std::unique_lock<std::mutex>& lock, FlusherClient& client) noexcept {
     unwatch(core, client);
     core.current = &client;
+    core.idle.notify_all();
     lock.unlock();
     client.on_due();
     lock.lock();
@@ -268,9 +269,10 @@ void Flusher::forget(FlusherClient& client) noexcept {
   core->idle.wait(lock, [&] { return core->current != &client; });
   FlusherThread::unwatch(*core, client);  // it may have asked again
   if (!core->polls || core->writable > 0) return;
-  // The last one that waited for its socket: no descriptor stays open behind it.
+  // The last one that waited for its socket: no descriptor stays open behind it. Not waited for while the thread is at
+  // work for another client: that may want a lock which this caller holds.
   FlusherThread::wake(*core);
-  core->idle.wait(lock, [&] { return !core->polls || core->writable > 0; });
+  core->idle.wait(lock, [&] { return !core->polls || core->writable > 0 || core->current != nullptr; });
 }
 
 }  // namespace bus

@@ -47,15 +47,16 @@ class Listener {
   std::unique_ptr<ListenerState> state_;
 };
 
-/// Starts to listen. Throws Error: bad_address, address_in_use (by which pid), permission_denied, or the system's.
-[[nodiscard]] Listener listen(std::string_view address);
+/// Starts to listen. `max_message` (bytes) is for an address that does not say it; 0: the default, 1 MiB. Throws Error:
+/// bad_address, address_in_use (by which pid), permission_denied, or the system's.
+[[nodiscard]] Listener listen(std::string_view address, std::size_t max_message = 0);
 
 /// Takes over a socket that listens already and that this process was handed by number, as service managers do
 /// (sd_listen_fds(3)): a Unix socket with a path, or a TCP socket. What it is called in the file system stays there: it
-/// belongs to whoever made it. `options` is as behind the '?' of an address. The descriptor is the Listener's from this
-/// call on, also when it throws: Error, not_supported (says what the descriptor is), permission_denied, bad_address
-/// (the options), or the system's.
-[[nodiscard]] Listener listen_on(int socket, std::string_view options = {});
+/// belongs to whoever made it. `options` is as behind the '?' of an address, `max_message` as for listen(). The
+/// descriptor is the Listener's from this call on, also when it throws: Error, not_supported (says what the descriptor
+/// is), permission_denied, bad_address (the options), or the system's.
+[[nodiscard]] Listener listen_on(int socket, std::string_view options = {}, std::size_t max_message = 0);
 /// The address that reaches such a socket. Throws Error(not_supported) that says what the descriptor is.
 [[nodiscard]] std::string address_of_socket(int socket);
 

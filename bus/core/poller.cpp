@@ -130,7 +130,7 @@ std::size_t Poller::wait(std::span<Key> ready, Deadline deadline) {
         return 0;
       }
     }
-    if (count == 0 && until == deadline) return 0;
+    if (count == 0 && deadline <= Clock::now()) return 0;
   }
 }
 

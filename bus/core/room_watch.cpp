@@ -71,6 +71,7 @@ void RoomWatch::unwatch(Wish& wish) noexcept {
 void RoomWatch::drop(Wishes::iterator at) noexcept {
   unwatch(at->second);
   wishes_.erase(at);
+  if (wishes_.empty()) look_again_ = forever;
 }
 
 void RoomWatch::report(Wishes::iterator at) noexcept {

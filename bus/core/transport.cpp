@@ -45,8 +45,9 @@ const Transport& find_transport(const Address& address) {
   throw Error(Errc::bad_address, address.text() + ": " + unknown_word("scheme", address.scheme(), schemes));
 }
 
-Options read_options(const Transport& transport, const Address& address) {
+Options read_options(const Transport& transport, const Address& address, std::size_t max_message) {
   Options options;
+  if (max_message > 0) options.max_message = std::min(max_message, Options::kMostMaxMessage);
   for (const auto& [key, value] : address.options()) {
     if (key == kMaxMessage) {
       options.max_message = size_option(address, key, value, 1, Options::kMostMaxMessage);

@@ -200,7 +200,8 @@ class Transport {
 /// Throws Error(bad_address) with the list of schemes and the nearest.
 [[nodiscard]] const Transport& find_transport(const Address&);
 /// Checks the address's options against those that all transports know and the transport's own.
-/// Throws Error(bad_address) that names the option and what is allowed.
-[[nodiscard]] Options read_options(const Transport&, const Address&);
+/// Throws Error(bad_address) that names the option and what is allowed. `max_message` is for an address that does not
+/// say it; 0: the default.
+[[nodiscard]] Options read_options(const Transport&, const Address&, std::size_t max_message = 0);
 
 }  // namespace bus

@@ -676,6 +676,8 @@ void encode(const Frame& frame, std::vector<std::byte>& to) {
   std::visit([&writer](const auto& some) { write(some, writer); }, frame);
 }
 
+static_assert(kDeliverHead >= kPublishHead && kMostAround >= kDeliverHead + kReplySize + kHeadersSize);
+
 std::size_t tail_size(std::string_view subject, std::string_view reply, Bytes headers, Bytes payload) noexcept {
   return (reply.empty() ? 0 : kReplySize) + (headers.empty() ? 0 : kHeadersSize) + subject.size() + reply.size() +
          headers.size() + payload.size();

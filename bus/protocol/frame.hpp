@@ -255,6 +255,8 @@ void encode(const Frame& frame, std::vector<std::byte>& to);
 
 inline constexpr std::size_t kPublishHead = 16;
 inline constexpr std::size_t kDeliverHead = 32;
+/// What a frame has beside the subject, reply, headers and payload of its message, at most.
+inline constexpr std::size_t kMostAround = kDeliverHead + 8;
 
 /// The tail of a frame that decode() took for a Publish.
 [[nodiscard]] inline Bytes tail_of_publish(Bytes frame) noexcept { return frame.subspan(kPublishHead); }

@@ -69,6 +69,25 @@ TEST_CASE("a stream is sent by trying and by waiting for room in a poller", "[co
   close_books(pair);
 }
 
+TEST_CASE("a poller that has no wish left keeps its deadline", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB");
+  const Payloads payloads;
+  if (fill(pair.client, payloads, 0, 1000).end != bus::Errc::would_block) return;  // it drops: there is always room
+  bus::Poller poller;
+  poller.want_room(pair.client, kRoom);
+  SECTION("it was reported") {
+    InThread receiving([&] { return pair.server.receive(soon()).has_value(); });
+    static_cast<void>(reports_room(poller));
+    REQUIRE(receiving.get());
+  }
+  SECTION("it was taken back") { poller.remove(pair.client); }
+  std::array<bus::Poller::Key, 4> ready{};
+  InThread waiting([&] { return poller.wait(ready, bus::in(300ms)); });  // longer than any transport's slice
+  REQUIRE(waiting.get() == 0);
+}
+
 TEST_CASE("a poller sleeps while there is no room, and says when there is some", "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);

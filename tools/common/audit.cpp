@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "bus/core/errc.hpp"
 #include "bus/protocol/subject.hpp"
@@ -36,6 +37,7 @@ struct Audit::Publisher {
   std::string id, name;
   std::uint32_t number = 0;
   bool recorded = false;              // there is a record of it
+  bool joined = false;                // it has begun
   bool left = false;                  // with an end
   std::int64_t reconnected = kNever;  // when last
   std::deque<Published> messages;     // by sequence
@@ -53,7 +55,7 @@ struct Audit::Publisher {
     const auto is_before = [](const Published& message, std::uint64_t s) { return message.sequence < s; };
     const auto begin = messages.begin(), end = messages.end();
     if (near < messages.size() && messages[near].sequence <= sequence) {
-      // Numbers differ, unless a record was given twice: it is no farther away than its number is.
+      // Numbers differ: it is no farther away than its number is.
       const std::uint64_t reach =
           std::min(sequence - messages[near].sequence + 1, std::uint64_t{messages.size() - near});
       const auto from = begin + static_cast<std::ptrdiff_t>(near), to = from + static_cast<std::ptrdiff_t>(reach);
@@ -180,6 +182,7 @@ void Audit::Reader::take() {
   } else if (kind == "accepted") {
     who.accepted.push_back({number("sequence"), line_.value("from", std::uint64_t{0}), time});
   } else if (kind == "joined") {
+    if (std::exchange(who.joined, true)) throw Error(Errc::corrupt, "joined before: a record counts once");
     who.name = text("name");
   } else if (kind == "reconnected") {
     who.reconnected = time;

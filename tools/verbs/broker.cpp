@@ -137,7 +137,7 @@ std::vector<Listener> take_over(const std::vector<InheritedSocket>& sockets, Set
         }
         options = "insecure=1";
       }
-      listeners.push_back(listen_on(socket.descriptor, options));
+      listeners.push_back(listen_on(socket.descriptor, options, broker::largest_frame(settings.limits)));
     } catch (const Error& error) {
       std::string text = error.what();
       if (text.starts_with(number)) text = describe_inherited(socket) + text.substr(number.size());

@@ -373,6 +373,38 @@ TEST_CASE("drop_old keeps the newest that its depth allows", "[broker]") {
   CHECK(bench.told<Dropped>(receiver)[0].count == 3);
 }
 
+TEST_CASE("drop_old keeps within the memory, whatever the sizes of what comes and goes", "[broker]") {
+  auto limits = Bench::without_gathering();
+  limits.memory = 100'000;
+  limits.client_bytes = GENERATE(50'000U, 8U << 20);
+  Bench bench(limits);
+  const ClientId sender = bench.join(1), receiver = bench.join(2);
+  const std::uint32_t depth = GENERATE(1'000U, 100'000U);
+  CAPTURE(limits.client_bytes, depth);
+  bench.subscribe(receiver, 1, "a", depth, Full::drop_old);
+  bench.room[receiver] = 0;
+  const std::string large(2'000, 'x');
+  std::uint64_t sequence = 0, most = 0;
+  const auto look = [&] { most = std::max(most, bench.core.totals().memory); };
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 20; ++i, sequence += 500, look()) bench.publish_batch(sender, sequence + 1, 500, "a");
+    for (int i = 0; i < 1'000; ++i, look()) bench.publish(sender, ++sequence, "a");
+    for (int i = 0; i < 100; ++i, look()) {
+      bench.say(sender, Publish{++sequence, Level::accepted, false, false, 0, "a", {}, {}, bus::bytes_of(large)});
+    }
+  }
+  CHECK(most <= limits.memory + 2 * (500 * 8 + 257));  // one batch more, and one of which some are left
+  CHECK(most > limits.memory / 4);
+  CHECK(bench.core.totals().accepted == sequence);
+  bench.room.erase(receiver);
+  bench.core.room(receiver, bench.now);
+  const auto totals = bench.core.totals();
+  CHECK(totals.memory == 0);
+  CHECK(totals.copies == totals.delivered + totals.dropped[count_of(Reason::queue_full)]);
+  const std::string last = std::to_string(sequence);
+  CHECK(bench.got(receiver, 1).ends_with("," + last));
+}
+
 TEST_CASE("disconnect ends the subscription at its depth, and the client goes on", "[broker]") {
   Bench bench;
   const ClientId sender = bench.join(1), receiver = bench.join(2);

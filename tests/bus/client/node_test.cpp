@@ -491,6 +491,36 @@ TEST_CASE("subjects and patterns that are none are refused by name", "[bus]") {
   REQUIRE(node.publish("a", bytes_of(std::string(2 << 20, 'x')), {}, soon()) == Errc::message_too_large);
 }
 
+TEST_CASE("a message as large as the broker takes arrives, and a larger one is refused at once", "[bus]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  constexpr std::size_t kMost = (std::size_t{1} << 20) - 1;  // with the subject's one byte it is 1 MiB
+  const Broker broker({fresh_address(scheme)});
+  Node node = Node::join(broker.address());
+  Subscription all = node.subscribe("a");
+  const std::string largest(kMost, 'x');
+  PublishOptions delivered;
+  delivered.level = Level::delivered;
+  for (const PublishOptions& options : {PublishOptions{}, delivered}) {
+    REQUIRE_FALSE(node.publish("a", bytes_of(largest), options, soon()));
+    const Result<Delivery> came = all.receive(soon());
+    REQUIRE(came);
+    REQUIRE(came->text() == largest);
+  }
+  REQUIRE(node.publish("a", bytes_of(largest + "x"), {}, soon()) == Errc::message_too_large);
+  REQUIRE_FALSE(node.flush(soon()));
+  REQUIRE_FALSE(node.settled(soon()));
+}
+
+TEST_CASE("a message that the broker's address does not take is refused at once, whatever its limit", "[bus]") {
+  const Broker broker({fresh_address("unix") + "?max_message=1000"});
+  Node node = Node::join(broker.address());
+  REQUIRE(node.publish("a", bytes_of(std::string(1000, 'x')), {}, soon()) == Errc::message_too_large);
+  REQUIRE_FALSE(node.publish("a", bytes_of(std::string(900, 'x')), {}, soon()));
+  REQUIRE_FALSE(node.flush(soon()));
+  REQUIRE(node.books().accepted == 1);
+}
+
 TEST_CASE("threads may share a node", "[bus]") {
   const Broker broker({fresh_address("shm")});
   Node node = Node::join(broker.address());

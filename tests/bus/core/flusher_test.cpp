@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,9 +14,11 @@
 #include <catch2/catch.hpp>
 #include <cerrno>
 #include <functional>
+#include <mutex>
 #include <thread>
 
 #include "bus/core/channel.hpp"
+#include "bus/core/os/fd.hpp"
 #include "bus/core/os/fork.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
@@ -115,6 +118,38 @@ TEST_CASE("a child that was forked while another thread started the flusher gets
               });
             }) == 0);
   }
+}
+
+TEST_CASE("a client is forgotten while the flusher waits for a lock that the caller holds", "[flusher]") {
+  struct Locked final : FlusherClient {
+    ~Locked() override { Flusher::forget(*this); }
+    void on_due() noexcept override {
+      entered = true;
+      const std::lock_guard lock(mutex);
+    }
+    std::mutex mutex;
+    std::atomic<bool> entered{false};
+  };
+  std::array<int, 2> ends{};
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) == 0);
+  const os::Fd one(ends[0]), other(ends[1]);
+  const std::array<char, 4096> bytes{};
+  while (::write(one.get(), bytes.data(), bytes.size()) > 0) continue;
+  Client full;  // the last one that waits for its socket
+  REQUIRE(Flusher::watch_writable(full, one.get()));
+  Client pass;  // served by a flusher that polls from then on
+  REQUIRE(pass.is_served());
+  Locked locked;
+  std::unique_lock lock(locked.mutex);
+  REQUIRE(Flusher::watch(locked, Clock::now()));
+  REQUIRE(test::eventually([&] { return locked.entered.load(); }));
+  std::atomic<bool> forgotten{false};
+  std::jthread forgets([&] {
+    Flusher::forget(full);
+    forgotten = true;
+  });
+  CHECK(test::eventually([&] { return forgotten.load(); }));
+  lock.unlock();
 }
 
 TEST_CASE("without a flusher nothing that was accepted stays behind", "[flusher]") {
