@@ -130,26 +130,23 @@ TEST_CASE("a client is forgotten while the flusher waits for a lock that the cal
     std::mutex mutex;
     std::atomic<bool> entered{false};
   };
-  std::array<int, 2> ends{};
-  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) == 0);
-  const os::Fd one(ends[0]), other(ends[1]);
-  const std::array<char, 4096> bytes{};
-  while (::write(one.get(), bytes.data(), bytes.size()) > 0) continue;
-  Client full;  // the last one that waits for its socket
-  REQUIRE(Flusher::watch_writable(full, one.get()));
-  Client pass;  // served by a flusher that polls from then on
-  REQUIRE(pass.is_served());
-  Locked locked;
-  std::unique_lock lock(locked.mutex);
-  REQUIRE(Flusher::watch(locked, Clock::now()));
-  REQUIRE(test::eventually([&] { return locked.entered.load(); }));
-  std::atomic<bool> forgotten{false};
-  std::jthread forgets([&] {
-    Flusher::forget(full);
-    forgotten = true;
-  });
-  CHECK(test::eventually([&] { return forgotten.load(); }));
-  lock.unlock();
+  REQUIRE(in_child([] {  // hangs where this is not so
+            std::array<int, 2> ends{};
+            if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) return 1;
+            const os::Fd one(ends[0]), other(ends[1]);
+            const std::array<char, 4096> bytes{};
+            while (::write(one.get(), bytes.data(), bytes.size()) > 0) continue;
+            Client full;  // the last one that waits for its socket
+            if (!Flusher::watch_writable(full, one.get())) return 2;
+            Client pass;  // served by a flusher that polls from then on
+            if (!pass.is_served()) return 3;
+            Locked locked;
+            const std::lock_guard lock(locked.mutex);
+            if (!Flusher::watch(locked, Clock::now())) return 4;
+            if (!test::eventually([&] { return locked.entered.load(); })) return 5;
+            Flusher::forget(full);
+            ::_exit(0);  // the lock is held
+          }) == 0);
 }
 
 TEST_CASE("without a flusher nothing that was accepted stays behind", "[flusher]") {
