@@ -41,16 +41,17 @@ first="${ways[0]}" last="${ways[-1]}"
 [[ $first == *'?'* ]] && first+="&embed=never" || first+="?embed=never"
 [[ $last == *'?'* ]] && last+="&embed=never" || last+="?embed=never"
 
+export BUS_RECORD=$work/records  # where each producer and consumer writes what it has published or received
 total=$((2 * messages))
 processes=()
-bus sub 'numbers.>' --bus "$first" --count $total --timeout 60s --format none --record "$work/consumer1" &
+bus sub 'numbers.>' --bus "$first" --count $total --timeout 60s --format none &
 processes+=($!)
-bus sub 'numbers.>' --bus "$last" --count $total --timeout 60s --format none --record "$work/consumer2" &
+bus sub 'numbers.>' --bus "$last" --count $total --timeout 60s --format none &
 processes+=($!)
 # A producer begins when both are there.
-seq $messages | bus pub numbers.one --bus "$first" --wait-subs 2 --record "$work/producer1" &
+seq $messages | bus pub numbers.one --bus "$first" --wait-subs 2 &
 processes+=($!)
-seq $messages | bus pub numbers.two --bus "$last" --wait-subs 2 --record "$work/producer2" &
+seq $messages | bus pub numbers.two --bus "$last" --wait-subs 2 &
 processes+=($!)
 for process in "${processes[@]}"; do wait "$process"; done
 
@@ -58,4 +59,4 @@ kill "$broker"
 wait "$broker" || (($? == 143))  # ended by the signal, in good order
 broker=''
 cat "$work/broker.err" >&2
-bus audit "$work"/producer1 "$work"/producer2 "$work"/consumer1 "$work"/consumer2
+bus audit "$work"/records/*

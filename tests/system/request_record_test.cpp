@@ -1,5 +1,6 @@
 // tests/system/request_record_test.cpp: what bus request and bus reply record, and what the auditor makes of it.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
@@ -254,6 +255,47 @@ TEST_CASE("after the death of who answers, what he may have had is unknown, and 
   REQUIRE(audit.of("_INBOX.").at("delivered") >= 50);
   // A requester has one question under way.
   REQUIRE(audit.sum.at("unknown").get<int>() + audit.sum.at("unrecorded").get<int>() <= 4);
+}
+
+TEST_CASE("in the folder of BUS_RECORD each node has a record of its own, but for one that has another",
+          "[system][record]") {
+  const std::string bus = "unix://" + fresh_name();
+  const std::string folder = temporary_folder(), records = folder + "/records", own = folder + "/own";
+  ProcessOptions options;
+  options.env["BUS_RECORD"] = records;
+  Polite sub(start_bus({"sub", "a", "--bus", bus, "--count", "3"}, options));
+  sub.wait_for_error("subscribed to ");
+  for (int i = 0; i < 2; ++i) {
+    const Finished pub = run(bus_words({"pub", "a", "x", "--bus", bus}), {}, in(60s), options);
+    INFO(pub.err);
+    REQUIRE(pub.status == exited(0));
+  }
+  REQUIRE(run(bus_words({"pub", "a", "x", "--bus", bus, "--record", own}), {}, in(60s), options).status == exited(0));
+  REQUIRE(sub.wait() == exited(0));
+
+  std::vector<std::string> files{own};
+  for (const auto& file : std::filesystem::directory_iterator(records)) files.push_back(file.path());
+  std::vector<std::string> names;
+  for (const std::string& file : files) names.push_back(file.substr(file.rfind('/') + 1));
+  CAPTURE(names);
+  const auto named = [&](std::string_view verb) {
+    return std::count_if(names.begin(), names.end(), [&](const std::string& name) {
+      return name.starts_with(verb) && name.ends_with(".jsonl") && name.size() == verb.size() + 22;
+    });
+  };
+  REQUIRE(names.size() == 4);
+  REQUIRE(named("pub-") == 2);
+  REQUIRE(named("sub-") == 1);
+  const Audited audit = audit_of(files);
+  INFO(audit.finished.err << audit.finished.out);
+  REQUIRE(audit.finished.status == exited(0));
+  REQUIRE(audit.sum.at("delivered") == 3);
+  REQUIRE(audit.sum.at("unrecorded") == 0);
+
+  options.env["BUS_RECORD"] = own + "/there";
+  const Finished refused = run(bus_words({"pub", "a", "x", "--bus", bus}), {}, in(60s), options);
+  REQUIRE(refused.status == exited(1));
+  REQUIRE_THAT(refused.err, Contains("cannot make the folder " + own + "/there of BUS_RECORD: Not a directory"));
 }
 
 TEST_CASE("a record that cannot be written ends request and reply with the reason", "[system][record]") {

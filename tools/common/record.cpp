@@ -2,12 +2,15 @@
 #include "tools/common/record.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
+#include <optional>
 
 #include "bus/core/crc32c.hpp"
 #include "bus/core/errc.hpp"
@@ -213,6 +216,23 @@ void Record::left(const NodeBooks& books) {
   add("reconnects", books.reconnects);
   end(now());
   flush();
+}
+
+std::unique_ptr<Record> record_of(const Arguments& arguments, const Node& node) {
+  const std::string verb(arguments.verb().name);
+  std::optional<std::string> path = arguments.text("record");
+  if (!path) {
+    const char* const folder = std::getenv("BUS_RECORD");
+    if (folder == nullptr || *folder == '\0') return nullptr;
+    if (::mkdir(folder, 0777) != 0 && errno != EEXIST) {
+      const std::error_code code = last_system_error();
+      throw Error(code, "cannot make the folder " + std::string(folder) + " of BUS_RECORD: " + code.message());
+    }
+    path = std::string(folder) + "/" + verb + "-" + publisher_text(node.publisher()) + ".jsonl";
+  }
+  auto record = std::make_unique<Record>(*path);
+  record->joined(node, arguments.text("name").value_or(verb));
+  return record;
 }
 
 }  // namespace bus::tools

@@ -9,14 +9,20 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "bus/client/node.hpp"
 #include "bus/core/os/fd.hpp"
+#include "tools/common/arguments.hpp"
 
 namespace bus::tools {
+
+inline constexpr Option kRecordOption{0, "record", Kind::text, "FILE",
+                                      "write what was published and received there, for bus audit (else a file of its "
+                                      "own in the folder that the environment's BUS_RECORD names)"};
 
 class Record {
  public:
@@ -68,5 +74,9 @@ class Record {
   std::uint64_t published_ = 0;  // the last number
   std::uint64_t from_ = 0;       // up to which nobody knows, since a broker was lost
 };
+
+/// The record of this node, begun, where --record or BUS_RECORD asks for one; else none. In the folder of BUS_RECORD,
+/// which is made if it is not there, the file is VERB-NODE.jsonl: one for each node. Throws Error.
+[[nodiscard]] std::unique_ptr<Record> record_of(const Arguments& arguments, const Node& node);
 
 }  // namespace bus::tools

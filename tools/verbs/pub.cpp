@@ -61,7 +61,7 @@ class Publishing {
   std::string reply_;
   std::uint64_t sequence_ = 0;
   std::optional<Input> input_;
-  std::optional<Record> record_;
+  std::unique_ptr<Record> record_;
   std::optional<Node> node_;
   std::vector<std::byte> made_;
   std::uint64_t published_ = 0, bytes_ = 0;
@@ -281,15 +281,12 @@ Exit Publishing::run() {
     output_.write(joined_json(*node_));
     output_.flush();
   }
-  if (arguments_.given("record")) {
-    record_.emplace(*arguments_.text("record"));
-    record_->joined(*node_, arguments_.text("name").value_or("pub"));
-    if (input_) {
-      input_->before_waiting([this] {
-        record_->watch(*node_);
-        record_->flush();
-      });
-    }
+  record_ = record_of(arguments_, *node_);
+  if (record_ && input_) {
+    input_->before_waiting([this] {
+      record_->watch(*node_);
+      record_->flush();
+    });
   }
   start_ = last_ = Clock::now();
   if (const auto count = arguments_.number("wait-subs")) {
@@ -336,7 +333,7 @@ const Verb& pub_verb() noexcept {
       {0, "history", Kind::count, "N", "the broker keeps the last N of this subject for those who come later"},
       {0, "reply", Kind::text, "SUBJECT", "where answers go"},
       {0, "linger", Kind::duration, "D", "how long to wait at the end for the broker's word", "30s"},
-      {0, "record", Kind::text, "FILE", "write what was published there, for bus audit"},
+      kRecordOption,
       kNameOption,
       kBusWaitOption,
   }};

@@ -44,7 +44,7 @@ class Replying {
   const std::string command_;
   const std::uint64_t count_;
   Output output_;
-  std::optional<Record> record_;
+  std::unique_ptr<Record> record_;
   std::optional<Node> node_;
   Subscription questions_;
   bool idle_ = false;           // nothing waited when it was last looked
@@ -189,10 +189,7 @@ Exit Replying::run() {
   node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, nothing));
   SubscribeOptions options;
   options.queue = *arguments_.text("queue");
-  if (arguments_.given("record")) {
-    record_.emplace(*arguments_.text("record"));
-    record_->joined(*node_, arguments_.text("name").value_or("reply"));
-  }
+  record_ = record_of(arguments_, *node_);
   start_ = last_ = Clock::now();
   try {
     questions_ = node_->subscribe(pattern_, options, in(*arguments_.duration("wait")));
@@ -242,7 +239,7 @@ const Verb& reply_verb() noexcept {
       {'q', "queue", Kind::text, "GROUP",
        "each question goes to one of those who answer it with the same group; '' for one of one's own", "service"},
       {'c', "count", Kind::count, "N", "end after so many questions"},
-      {0, "record", Kind::text, "FILE", "write what was asked and answered there, for bus audit"},
+      kRecordOption,
       kNameOption,
       kBusWaitOption,
   }};

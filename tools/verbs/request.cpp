@@ -62,7 +62,7 @@ class Requesting {
   const HeaderBlock* given_headers_ = nullptr;
   std::optional<Input> input_;
   std::span<const std::byte> question_;
-  std::optional<Record> record_;
+  std::unique_ptr<Record> record_;
   std::optional<Node> node_;
   bool inbox_ = false;          // it is in the record
   std::uint64_t sequence_ = 0;  // of the last question
@@ -112,8 +112,8 @@ RequestOptions Requesting::options() {
 
 /// Answers are expected from before the first question on. False: there is no inbox for them.
 bool Requesting::open_record() {
-  record_.emplace(*arguments_.text("record"));
-  record_->joined(*node_, arguments_.text("name").value_or("request"));
+  record_ = record_of(arguments_, *node_);
+  if (!record_) return true;
   const Result<Inbox> inbox = node_->inbox(in(timeout_));
   if (!inbox) {
     failure_ = inbox.error();
@@ -325,7 +325,7 @@ Exit Requesting::run() {
   try {
     // From another thread: wakes whoever waits for an answer.
     const Signals::OnStop guard(signals_, [this] { static_cast<void>(node_->close(in(kCloseForAfterSignal))); });
-    if (!arguments_.given("record") || open_record()) ask();
+    if (open_record()) ask();
   } catch (const OutputStuck&) {
     // There was a signal: what is left to do is to end.
   }
@@ -354,7 +354,7 @@ const Verb& request_verb() noexcept {
        "the same: from one question to the next; 0: as fast as it can, and only the summary", "1s"},
       {'f', "format", Kind::choice, kFormats, "how answers are printed", "line"},
       {'H', "header", Kind::list, "KEY:VALUE", "say this about the question; may be repeated"},
-      {0, "record", Kind::text, "FILE", "write what was asked and answered there, for bus audit"},
+      kRecordOption,
       kNameOption,
       kBusWaitOption,
   }};

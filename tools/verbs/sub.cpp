@@ -60,7 +60,7 @@ class Subscribing {
   SubscribeOptions options_;
   Output output_;
   Printer printer_;
-  std::optional<Record> record_;
+  std::unique_ptr<Record> record_;
   std::optional<Node> node_;
   std::vector<Subscription> subscriptions_;
   std::optional<Delivery> next_;  // of the first subscription: came while it waited
@@ -321,10 +321,7 @@ Exit Subscribing::run() {
   summary_.bus = bus_of(arguments_);
   const auto nothing = [this] { report_summary(); };
   node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, nothing));
-  if (arguments_.given("record")) {
-    record_.emplace(*arguments_.text("record"));
-    record_->joined(*node_, arguments_.text("name").value_or("sub"));
-  }
+  record_ = record_of(arguments_, *node_);
   start_ = last_ = Clock::now();
   try {
     subscribe();
@@ -379,7 +376,7 @@ const Verb& sub_verb() noexcept {
       {'e', "exec", Kind::text, "COMMAND",
        "run it by /bin/sh for each message: payload on its stdin, BUS_SUBJECT, BUS_REPLY and BUS_HEADER_key in its "
        "environment; a message for which it fails is not acknowledged"},
-      {0, "record", Kind::text, "FILE", "write what was received there, for bus audit"},
+      kRecordOption,
       kNameOption,
       kBusWaitOption,
   }};
