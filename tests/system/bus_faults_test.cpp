@@ -239,7 +239,7 @@ TEST_CASE("a broker that is killed again and again loses nothing that was to be 
       ++one.killed;
       one.next = in(moment());
     }
-    let_pass(2ms);
+    let_pass(2ms);  // the pace of the publishers, so that each kill has some messages around it
   }
   for (Torn& one : all) {
     std::cout << one.scheme << ": " << one.killed << " kills of the broker; " << in_short(one.close()) << "\n";
@@ -264,6 +264,7 @@ TEST_CASE("a subscriber that is killed loses nothing for its group", "[system][k
   const auto publish = [&] { pub.write_stdin(std::to_string(++published) + "\n"); };
   for (std::uint64_t i = 0; i < each; ++i) {
     Polite& member = members[chance.below(2)];
+    // A random moment for the kill, amid messages at a pace that two members keep up with.
     for (const Deadline until = in(chance.between(0ms, 25ms)); Clock::now() < until; let_pass(1ms)) {
       publish();
       publish();
@@ -302,13 +303,13 @@ TEST_CASE("what a killed publisher was told to be accepted comes", "[system][kil
     Process pub = start_bus(node_words(
         "pub", "a", bus, {"--size", "200", "--rate", "20k", "--level", "delivered", "--json", "--record", record}));
     pub.wait_for_output("\"joined\"");
-    let_pass(chance.between(0ms, 30ms));
+    let_pass(chance.between(0ms, 30ms));  // a random moment for the kill
     REQUIRE(pub.kill(SIGKILL));
     REQUIRE(pub.wait() == ExitStatus{-1, SIGKILL});
   }
   live("/last");  // and everything before it is through
   REQUIRE(eventually([&] { return status_of(bus).at("waiting") == 0; }));
-  let_pass(10ms);  // more than the margin that the auditor is given
+  let_pass(10ms);  // the auditor's margin is a length of time (1 ms): what is younger counts as in flight
   end_subscriber(sub);
   const Json sum = audited(folder);
   INFO(sum.dump());
@@ -391,7 +392,7 @@ TEST_CASE("when the process that hosts the broker is killed, another takes over"
         took = Clock::now() - killed;
       }
       if (!took && n % 4 == 0) plain_pub.write_stdin("plain " + std::to_string(i) + " " + std::to_string(n) + "\n");
-      let_pass(500us);
+      let_pass(500us);  // between two looks, as eventually() does
     }
     delivered.emplace_back(Clock::now() - killed);
     accepted.push_back(*took);
@@ -419,7 +420,7 @@ TEST_CASE("a broker that is stopped for a while loses nothing", "[system]") {
     REQUIRE(one.broker.kill(SIGSTOP));
     one.publish(500);
   }
-  let_pass(std::chrono::milliseconds(setting("BUS_STOP_MS", 2000)));
+  let_pass(std::chrono::milliseconds(setting("BUS_STOP_MS", 2000)));  // the length of the stop is what this is about
   for (Line& one : all) {
     REQUIRE_FALSE(one.pub.ended());
     REQUIRE_FALSE(one.sub.ended());
@@ -780,7 +781,7 @@ TEST_CASE("two hosts whose network is cut and heals lose nothing that was to be 
   for (int i = 0; i < 2; ++i) {
     hosts.connected(false);
     publish(1000);
-    let_pass(std::chrono::milliseconds(setting("BUS_CUT_MS", 800)));
+    let_pass(std::chrono::milliseconds(setting("BUS_CUT_MS", 800)));  // the length of the cut is what this is about
     hosts.connected(true);
     publish(1000);
   }

@@ -73,9 +73,9 @@ TEST_CASE("a receiver may ask for longer lingering, but not where there is none"
     ends->receiver->stay_awake(24h);
     ends->send();
     ends->one();
-    test::let_pass(1ms);  // what it lingers without being asked is long over
+    test::let_pass(1ms);  // lingering is a length of time: that of the first end (1 us) is long over
     ends->nothing();
-    test::let_pass(1ms);
+    test::let_pass(1ms);  // and would be again, had that look begun a new one
     ends->nothing();
     REQUIRE(ends->readable() == (ends == &longer));
   }

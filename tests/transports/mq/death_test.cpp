@@ -40,7 +40,7 @@ struct BothWays {
   }
 };
 
-/// Kills after a random time, so that the victim is anywhere in its work.
+/// Kills at a random moment, so that the victim is anywhere in its work.
 class Killer {
  public:
   Killer(const Child& victim, std::mt19937& random)
