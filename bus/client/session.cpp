@@ -110,6 +110,7 @@ void Session::on(const protocol::Welcome& welcome) {
   limits_ = welcome;
   limits_.name = {};
   for (auto& [number, subscription] : subscriptions_) send_subscribe(number, subscription);
+  fail_too_large();
   for (auto& [sequence, retained] : retained_) send_retained(retained);
   for (auto& [token, question] : questions_) {
     question.sent = now_;
@@ -198,17 +199,20 @@ bool Session::window_is_full() const noexcept {
          unreceipted_bytes_ >= limits_.window_bytes || retained_bytes_ >= limits_.window_bytes;
 }
 
+/// `size`: of the frame; `content`: what of it counts against the broker's limit.
+bool Session::fits(std::size_t size, std::size_t content) const noexcept {
+  return content <= limits_.max_payload && size <= max_frame_;
+}
+
 Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, const PublishOptions& options, Time now,
                                        bool more_follow) {
   now_ = now;
   if (leaving_) return Errc::closed;
   if (state_ != State::up || moving_ || !waiting_.empty()) return Errc::would_block;
-  if (subject.size() + options.reply.size() + options.headers.size() + payload.size() > limits_.max_payload) {
-    return Errc::message_too_large;
-  }
-  if (protocol::kPublishHead + protocol::tail_size(subject, options.reply, options.headers, payload) > max_frame_) {
-    return Errc::message_too_large;
-  }
+  const std::size_t size =
+      protocol::kPublishHead + protocol::tail_size(subject, options.reply, options.headers, payload);
+  const std::size_t content = subject.size() + options.reply.size() + options.headers.size() + payload.size();
+  if (!fits(size, content)) return Errc::message_too_large;
   if (window_is_full()) {
     if (!reliable_) due(now + kAgain);
     return Errc::would_block;
@@ -224,7 +228,6 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
   // Everything before the payload in one piece; the payload is copied once, into the channel.
   const auto head = protocol::publish_head(frame);
   const std::size_t before = head.size() + protocol::tail_size(subject, options.reply, options.headers, {});
-  const std::size_t size = before + payload.size();
   front_.resize(before);
   std::copy(head.begin(), head.end(), front_.begin());
   protocol::write_tail(front_.data() + head.size(), subject, options.reply, options.headers, {});
@@ -233,7 +236,7 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
   unreceipted_.push_back({frame.sequence, bytes, options.level});
   try {
     if (retain) {
-      Retained retained{{}, options.level, now, bytes, false};
+      Retained retained{{}, options.level, now, bytes, static_cast<std::uint32_t>(content), false};
       if (options.level == Level::delivered) {
         auto again = frame;
         again.again = true;
@@ -299,6 +302,24 @@ void Session::send_retained(Retained& retained) {
   if (retained.level != Level::delivered) return;
   retained.sent = now_;
   put(retained.frame);
+}
+
+/// What the broker before took, and this one would not.
+void Session::fail_too_large() {
+  for (auto it = retained_.begin(); it != retained_.end();) {
+    const Retained& retained = it->second;
+    if (fits(retained.bytes, retained.content)) {
+      ++it;
+      continue;
+    }
+    if (!retained.counted) ++books_.unknown_after_crash;
+    ++books_.undelivered[static_cast<std::size_t>(Reason::too_large)];
+    ++books_.settled;
+    const protocol::Outcome failed{it->first, 0, 1, Reason::too_large};
+    retained_bytes_ -= retained.bytes;
+    it = retained_.erase(it);
+    events_.outcome(failed);
+  }
 }
 
 void Session::on(const protocol::Receipt& receipt) {

@@ -205,8 +205,8 @@ class Session {
     std::vector<std::byte> frame;  // as it is sent again
     Level level = Level::accepted;
     Time sent{};
-    std::uint32_t bytes = 0;
-    bool counted = false;  // as accepted
+    std::uint32_t bytes = 0, content = 0;  // of the frame, and of what counts against the broker's limit
+    bool counted = false;                  // as accepted
   };
 
   struct Question {
@@ -247,9 +247,11 @@ class Session {
   void count_missing(Subscription&, std::uint64_t index);
   void skip_to_last(Subscription&);
   void stop_sending(std::uint32_t subscription);
+  [[nodiscard]] bool fits(std::size_t size, std::size_t content) const noexcept;
   [[nodiscard]] bool goes_with_gathered(std::string_view subject, Bytes payload) const noexcept;
   [[nodiscard]] std::uint64_t gather(std::string_view subject, Bytes payload);
   void send_retained(Retained&);
+  void fail_too_large();
   [[nodiscard]] bool window_is_full() const noexcept;
   void after_window(bool was_full) noexcept;
   std::uint32_t ask(protocol::Frame, std::string text);

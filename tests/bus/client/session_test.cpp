@@ -53,7 +53,7 @@ struct Bench final : bus::client::SessionEvents {
   }
   void welcome(bool reliable = true, std::uint32_t messages = 100, std::uint32_t bytes = 1U << 20) {
     session.connected(reliable, max_frame, now);
-    say(Welcome{kVersion, Instance{2}, messages, bytes, 1U << 20, 100, "broker"});
+    say(Welcome{kVersion, Instance{2}, messages, bytes, max_payload, 100, "broker"});
   }
   std::uint32_t subscribe(const SubscribeOptions& options = {}) {
     const auto number = session.subscribe("a", options, now);
@@ -110,6 +110,7 @@ struct Bench final : bus::client::SessionEvents {
   bus::client::Time now{1h};
   bool room = true;
   std::size_t max_frame = std::size_t{1} << 20;
+  std::uint32_t max_payload = 1U << 20;
   std::vector<std::vector<std::byte>> sent;
   std::vector<std::uint64_t> delivered;
   std::vector<std::uint32_t> over, watches;
@@ -142,6 +143,42 @@ TEST_CASE("the books of a publisher close over a lost connection", "[client]") {
   CHECK(books.accepted == 3);
   CHECK(books.settled == 2);
   CHECK(books.accepted + books.lost + books.unknown_after_crash == books.published);
+}
+
+TEST_CASE("what the next broker would not take has failed, and is not sent there", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto deliver = [&](std::string_view payload) {
+    REQUIRE(bench.session.publish("a", bus::bytes_of(payload), {{}, {}, Level::delivered, false, 0}, bench.now));
+  };
+  deliver("x");
+  deliver(std::string(500, 'x'));  // 2: receipted
+  bench.say(Receipt{2, 0, 0, 0});
+  deliver(std::string(501, 'x'));  // 3: nobody knows whether it had come
+  bench.session.disconnected();
+  const bool channel = GENERATE(false, true);  // which of both does not take it
+  CAPTURE(channel);
+  if (channel) bench.max_frame = 100;
+  if (!channel) bench.max_payload = 100;
+  bench.sent.clear();
+  bench.welcome();
+  CHECK(bench.published() == "1 ");
+  REQUIRE(bench.outcomes.size() == 2);
+  for (const std::uint64_t sequence : {2, 3}) {
+    const Outcome& outcome = bench.outcomes.at(sequence);
+    CHECK(outcome.reached == 0);
+    CHECK(outcome.failed == 1);
+    CHECK(outcome.reason == Reason::too_large);
+  }
+  bench.say(Receipt{3, 0, 0, 0});
+  bench.say(Outcome{1, 1, 0, {}});
+  CHECK(bench.session.all_settled());
+  const auto books = bench.session.books();
+  CHECK(books.undelivered[static_cast<std::size_t>(Reason::too_large)] == 2);
+  CHECK(books.settled == 3);
+  CHECK(books.published == books.accepted + books.unknown_after_crash);
+  CHECK(books.accepted == 2);
+  for (int i = 0; i < 100; ++i) REQUIRE_FALSE(bench.publish());  // the window is empty
 }
 
 TEST_CASE("what a lossy link lost on the way to the broker is in the books", "[client]") {
