@@ -76,8 +76,8 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   [[nodiscard]] std::error_code open_inbox(Deadline);
   /// What came there. Once it is open; with the mutex held.
   [[nodiscard]] SubscriptionBooks inbox_books() const;
-  /// Until it is known that the message reached somebody. Errors: no_subscriber, no_room (he has no room), peer_died
-  /// (the broker did, and nobody knows), timed_out, closed.
+  /// Until it is known that the message reached somebody. Errors: no_subscriber, no_room (he has no room),
+  /// message_too_large (for him), peer_died (the broker did, and nobody knows), timed_out, closed.
   [[nodiscard]] std::error_code wait_outcome(std::uint64_t sequence, Deadline);
 
   using Condition = std::function<bool()>;

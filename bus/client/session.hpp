@@ -176,6 +176,7 @@ class Session {
 
  private:
   enum class State : unsigned char { down, greeting, up };
+  static constexpr std::chrono::milliseconds kAgain{200};  // an unanswered frame on a lossy link is sent again
 
   struct Subscription {
     std::string pattern;

@@ -18,6 +18,9 @@ using broker::ClientId;
 using protocol::Full;
 using protocol::Level;
 
+/// The place of a reason in ReasonCounts.
+inline constexpr std::size_t count_of(Reason reason) { return static_cast<std::size_t>(reason); }
+
 class Bench final : public broker::Output {
  public:
   explicit Bench(const broker::Limits& limits = without_gathering())

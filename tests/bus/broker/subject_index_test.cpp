@@ -10,59 +10,15 @@
 #include <string>
 #include <vector>
 
-#include "bus/broker/keyed_hash.hpp"
-#include "bus/broker/match_cache.hpp"
+#include "tests/bus/broker/index_bench.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/failing_allocations.hpp"
 #include "tests/support/sanitized.hpp"
 
 using namespace bus::broker;
-using bus::test::FailingAllocation;
+using namespace bus::test;
 
 namespace {
-
-using Strings = std::vector<std::string>;
-using Routes = std::vector<std::unique_ptr<Route>>;
-
-std::unique_ptr<Route> route(std::string pattern, std::string queue = "") {
-  return std::unique_ptr<Route>(new Route{std::move(pattern), std::move(queue)});
-}
-
-/// A match as text: plain patterns, then "queue: patterns" of each group.
-Strings text(const Match& match) {
-  Strings found;
-  for (const Route* route : match.plain) found.push_back(route->pattern);
-  for (const Match::Group& group : match.groups) {
-    std::string line(group.queue);
-    line += ":";
-    for (const Route* route : group.members) line += " " + route->pattern;
-    found.push_back(line);
-  }
-  return found;
-}
-
-/// An index with routes of its own.
-struct Bus {
-  SubjectIndex index;
-  Routes routes;
-
-  ~Bus() {
-    for (const auto& route : routes) {
-      if (route->membership.list != nullptr) index.remove(*route);
-    }
-  }
-  Route& add(std::string pattern, std::string queue = "") {
-    routes.push_back(route(std::move(pattern), std::move(queue)));
-    index.add(*routes.back());
-    return *routes.back();
-  }
-  Strings match(std::string_view subject) { return text(index.match(subject)); }
-  std::uint64_t hits() const { return index.remembered().hits; }
-  /// Asks until the answer is remembered.
-  void warm(std::string_view subject) {
-    for (int i = 0; i < 3; ++i) (void)index.match(subject);
-  }
-};
 
 // ---- the naive matcher ----
 
@@ -183,17 +139,17 @@ TEST_CASE("patterns match as NATS documents them", "[broker]") {
   };
   for (const Case& example : cases) {
     CAPTURE(example.pattern, example.subject);
-    Bus bus;
+    IndexBench bus;
     bus.add(example.pattern);
     CHECK(bus.index.match(example.subject).plain.size() == (example.match ? 1 : 0));
     CHECK(bus.index.count(example.subject) == (example.match ? 1 : 0));
-    CHECK(matches(example.pattern, example.subject) == example.match);
+    CHECK(bus::broker::matches(example.pattern, example.subject) == example.match);
     CHECK(naive_matches(example.pattern, example.subject) == example.match);
   }
 }
 
 TEST_CASE("matches come in the order of subscribing", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   for (const char* pattern : {"a.>", "a.b", "*.b", "a.b", ">", "a.c"}) bus.add(pattern);
   const Strings all{"a.>", "a.b", "*.b", "a.b", ">"};
   REQUIRE(bus.match("a.b") == all);
@@ -203,7 +159,7 @@ TEST_CASE("matches come in the order of subscribing", "[broker]") {
 }
 
 TEST_CASE("a queue is one group over all patterns that match", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   bus.add("jobs.*", "workers");
   bus.add("jobs.print", "spare");
   bus.add("jobs.>", "workers");
@@ -220,7 +176,7 @@ TEST_CASE("a queue is one group over all patterns that match", "[broker]") {
 }
 
 TEST_CASE("a queue may be called like a token", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   bus.add("a.b", "b");
   bus.add("a", "b");
   bus.add("b", "a");
@@ -230,7 +186,7 @@ TEST_CASE("a queue may be called like a token", "[broker]") {
 }
 
 TEST_CASE("a group takes turns over subjects that never come again", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   for (int i = 0; i < 4; ++i) bus.add("jobs.*", "workers");
   bus.add("other.*", "workers");
   std::vector<int> took(4);
@@ -247,7 +203,7 @@ TEST_CASE("of two equal patterns one can go", "[broker]") {
   for (const std::string queue : {"", "q"}) {
     for (std::size_t gone = 0; gone < 3; ++gone) {
       CAPTURE(queue, gone);
-      Bus bus;
+      IndexBench bus;
       for (int i = 0; i < 3; ++i) bus.add("a.*", queue);
       bus.warm("a.b");
       bus.index.remove(*bus.routes[gone]);
@@ -274,7 +230,7 @@ TEST_CASE("the index agrees with a naive matcher while subscriptions come and go
   std::size_t step = 0;
   INFO("seed " << seed << ", at most " << most << " subscriptions");
   SubjectIndex index;
-  Routes routes;
+  std::vector<std::unique_ptr<Route>> routes;
   std::vector<Route*> in;
   Strings wrong;
   for (; step < (bus::test::kSanitized ? 3'000 : 10'000) && wrong.empty(); ++step) {
@@ -298,7 +254,7 @@ TEST_CASE("the index agrees with a naive matcher while subscriptions come and go
       if (index.count(subject) != expected.plain.size() + expected.groups.size()) say("count()");
       if (!same(index.match(subject), expected)) say("match()");
       const std::string pattern = made_pattern(random);
-      if (matches(pattern, subject) != naive_matches(pattern, subject)) say("matches()");
+      if (bus::broker::matches(pattern, subject) != naive_matches(pattern, subject)) say("matches()");
     }
     if (index.size() != in.size()) wrong.emplace_back("size()");
   }
@@ -309,130 +265,13 @@ TEST_CASE("the index agrees with a naive matcher while subscriptions come and go
   for (Route* route : in) index.remove(*route);
 }
 
-TEST_CASE("a subject that comes again is remembered, and then costs no allocation", "[broker]") {
-  Bus bus;
-  bus.add("a.*");
-  bus.add("a.b", "q");
-  REQUIRE(bus.match("a.b").size() == 2);
-  REQUIRE(bus.index.remembered().subjects == 0);  // it may never come again
-  (void)bus.index.match("a.b");
-  REQUIRE(bus.index.remembered().subjects == 1);
-  REQUIRE(bus.hits() == 0);
-  const FailingAllocation fail(1);
-  const Match& match = bus.index.match("a.b");
-  const bool allocated = FailingAllocation::happened();
-  REQUIRE_FALSE(allocated);
-  REQUIRE(bus.hits() == 1);
-  REQUIRE(match.plain.size() == 1);
-}
-
-TEST_CASE("what is remembered is right after a subscription comes or goes", "[broker]") {
-  const std::string pattern = GENERATE("a.b", "a.*", "*.b", ">", "a.>");
-  const std::string queue = GENERATE("", "q", "r");
-  CAPTURE(pattern, queue);
-  Bus bus;
-  bus.add("a.b");
-  bus.add("a.*", "q");
-  bus.warm("a.b");
-  const Strings before = bus.match("a.b");
-  Route& route = bus.add(pattern, queue);
-  const Strings with = bus.match("a.b");
-  REQUIRE(with != before);
-  bus.warm("a.b");
-  REQUIRE(bus.match("a.b") == with);
-  bus.index.remove(route);
-  REQUIRE(bus.match("a.b") == before);
-}
-
-TEST_CASE("a subscription on something else leaves what is remembered alone", "[broker]") {
-  Bus bus;
-  bus.add("a.*");
-  bus.warm("a.b");
-  const std::string pattern = GENERATE("a.c", "c.*", "a.*.c", "a.b.>", "_INBOX.x.*", "_INBOX.x.y");
-  const auto other = route(pattern);
-  const std::uint64_t before = bus.hits();
-  for (std::uint64_t i = 0; i < 1000; ++i) {
-    bus.index.add(*other);
-    bus.index.remove(*other);
-    REQUIRE(bus.match("a.b").size() == 1);
-  }
-  REQUIRE(bus.hits() == before + 1000);
-}
-
-TEST_CASE("more changes than are written down are not overlooked", "[broker]") {
-  const std::size_t changes = GENERATE(MatchCache::kChanges - 1, MatchCache::kChanges, MatchCache::kChanges + 1);
-  const std::size_t about_it = GENERATE(std::size_t{0}, std::size_t{1});  // which of them is about the subject
-  Bus bus;
-  bus.add("a.b");
-  bus.warm("a.b");
-  for (std::size_t i = 0; i < changes; ++i) bus.add(i == about_it ? "a.*" : "c.*");
-  REQUIRE(bus.match("a.b") == Strings{"a.b", "a.*"});
-}
-
-TEST_CASE("a pattern too long to write down is not overlooked", "[broker]") {
-  Bus bus;
-  const std::string start(300, 'a');
-  bus.add(start + ".b");
-  bus.warm(start + ".b");
-  bus.add("*." + std::string(300, 'c'));
-  REQUIRE(bus.match(start + ".b").size() == 1);
-  bus.warm(start + ".b");
-  bus.add(start + ".*");
-  REQUIRE(bus.match(start + ".b").size() == 2);
-}
-
-TEST_CASE("no number of subjects is remembered beyond the bound", "[broker]") {
-  Bus bus;
-  bus.add(">");
-  const std::ptrdiff_t before = bus::test::allocated_bytes();
-  for (int i = 0; i < 30'000; ++i) bus.warm("sensors." + std::to_string(i));
-  REQUIRE(bus.index.remembered().subjects == MatchCache::kMostSubjects);
-  const std::ptrdiff_t used = bus::test::allocated_bytes() - before;
-  REQUIRE(used < static_cast<std::ptrdiff_t>(2 * MatchCache::kMostBytes));
-}
-
-TEST_CASE("matches of many subscriptions are remembered within the bound on memory", "[broker]") {
-  Bus bus;
-  for (int i = 0; i < 8000; ++i) bus.add("a.*");
-  const std::ptrdiff_t before = bus::test::allocated_bytes();
-  for (int i = 0; i < 200; ++i) bus.warm("a." + std::to_string(i));
-  const std::ptrdiff_t used = bus::test::allocated_bytes() - before;
-  REQUIRE(bus.index.remembered().subjects > 10);
-  REQUIRE(used < static_cast<std::ptrdiff_t>(2 * MatchCache::kMostBytes));
-}
-
-TEST_CASE("subjects that never come again push nothing out", "[broker]") {
-  Bus bus;
-  bus.add("a.*");
-  bus.warm("a.b");
-  for (int i = 0; i < 100'000; ++i) {
-    if (i % 1000 == 0) (void)bus.index.match("a.b");
-    (void)bus.index.match("a." + std::to_string(i));
-  }
-  const std::uint64_t before = bus.hits();
-  (void)bus.index.match("a.b");
-  REQUIRE(bus.hits() == before + 1);
-}
-
-TEST_CASE("inboxes are not remembered", "[broker]") {
-  Bus bus;
-  bus.add("_INBOX.x");
-  for (int i = 0; i < 10; ++i) REQUIRE(bus.match("_INBOX.x") == Strings{"_INBOX.x"});
-  REQUIRE(bus.index.remembered().subjects == 0);
-  bus.add("_INBOX");
-  bus.warm("_INBOX");
-  REQUIRE(bus.index.remembered().subjects == 1);
-  bus.add("_INBOX");
-  REQUIRE(bus.match("_INBOX").size() == 2);
-}
-
 TEST_CASE("without memory a subscription is not added, and the index is as it was", "[broker]") {
   const std::size_t others = GENERATE(range(std::size_t{0}, std::size_t{40}));  // tables grow at some of these
   const std::string queue = GENERATE("", "q", "a-queue-of-more-than-fifteen-bytes");
   const std::string pattern = "a.*.a-token-of-more-than-fifteen-bytes.b." + std::to_string(others) + ".>";
   const std::string subject = "a.x.a-token-of-more-than-fifteen-bytes.b." + std::to_string(others) + ".y";
   CAPTURE(others, queue);
-  Bus bus;
+  IndexBench bus;
   bus.add("a.*.>", "q");
   for (std::size_t i = 0; i < others; ++i) bus.add("a." + std::to_string(i) + ".*", std::to_string(i));
   bus.warm(subject);
@@ -465,7 +304,7 @@ TEST_CASE("a subscription that failed for want of memory leaves none of it taken
   const std::size_t others = GENERATE(range(std::size_t{0}, std::size_t{40}));  // tables grow at some of these
   CAPTURE(others);
   constexpr std::size_t kLong = 20'000;  // more than all tables
-  Bus bus;
+  IndexBench bus;
   for (std::size_t i = 0; i < others; ++i) bus.add("a." + std::to_string(i));
   const std::ptrdiff_t before = bus::test::allocated_bytes();
   bool added = false;
@@ -485,7 +324,7 @@ TEST_CASE("a subscription that failed for want of memory leaves none of it taken
 TEST_CASE("without memory a match fails or is right", "[broker]") {
   for (const int asked : {0, 1, 2}) {
     for (std::size_t nth = 1, failures = 1; failures > 0; ++nth) {
-      Bus bus;
+      IndexBench bus;
       for (const char* queue : {"", "q", "r"}) {
         for (int i = 0; i < 3; ++i) bus.add("a.*", queue);
         bus.add("*.b", queue);
@@ -508,7 +347,7 @@ TEST_CASE("without memory a match fails or is right", "[broker]") {
 }
 
 TEST_CASE("subscriptions that are gone leave nothing that grows", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   bus.add("a.>");
   const auto churn = [&](int from) {
     for (int i = from; i < from + 2000; ++i) {
@@ -526,7 +365,7 @@ TEST_CASE("subscriptions that are gone leave nothing that grows", "[broker]") {
 }
 
 TEST_CASE("any number of tokens is safe", "[broker]") {
-  Bus bus;
+  IndexBench bus;
   std::string deep = "a";
   for (int i = 0; i < 30'000; ++i) deep += ".a";
   bus.add(deep);
@@ -550,18 +389,6 @@ TEST_CASE("an index lets go of what is in it", "[broker]") {
   other.add(*one);
   REQUIRE(text(other.match("a.b")) == Strings{"a.*"});
   other.remove(*one);
-}
-
-TEST_CASE("the hash of texts is SipHash-1-3", "[broker]") {
-  // Source: PYTHONHASHSEED=0 python3.11 -c 'print(hex(hash(b"abcdefg") & (2**64 - 1)))': SipHash-1-3 under a key of
-  // zeros.
-  const KeyedHash hash({0, 0});
-  REQUIRE(hash("a") == 0x407448d2b89b1813);
-  REQUIRE(hash("abcdefg") == 0x6db12aae9070f506);
-  REQUIRE(hash("abcdefgh") == 0x3f7b849c0b8e35ea);
-  REQUIRE(hash("sensors.kitchen.temp") == 0x1861e73b3d1262ab);
-  REQUIRE(KeyedHash({0, 1})("a") != hash("a"));
-  REQUIRE(KeyedHash({1, 0})("a") != hash("a"));
 }
 
 // ---- what it costs ----
@@ -612,7 +439,7 @@ TEST_CASE("what matching costs", "[broker][.speed]") {
   constexpr std::size_t kCalls = 100'000;
   for (const std::size_t subscriptions : std::vector<std::size_t>{1, 100, 10'000, 100'000}) {
     Random random(1);
-    Bus bus;
+    IndexBench bus;
     Strings hot;  // half of them are for someone
     Strings cold;
     std::vector<std::unique_ptr<Route>> routes;
