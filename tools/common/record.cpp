@@ -14,6 +14,7 @@
 
 #include "bus/core/crc32c.hpp"
 #include "bus/core/errc.hpp"
+#include "bus/core/fault_point.hpp"
 #include "tools/common/bus.hpp"
 #include "tools/common/json.hpp"
 
@@ -96,6 +97,7 @@ void Record::flush() {
   written_ = now();
   std::string_view rest = buffer_;
   while (!rest.empty()) {
+    BUS_FAULT_POINT();
     const ssize_t written = ::write(file_.get(), rest.data(), rest.size());
     if (written >= 0) {
       rest.remove_prefix(static_cast<std::size_t>(written));

@@ -204,9 +204,14 @@ void Publishing::publish_all() {
 /// Waits for the broker's word, and with `delivered` for everybody's.
 void Publishing::finish() {
   const Deadline deadline = in(signals_.stopped() ? kFlushAfterSignal : *arguments_.duration("linger"));
+  if (record_) record_->flush();  // whoever kills it now finds what it has published
   if (!failure_) {
     finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->flush(d); });
     if (!finishing_ && options_.level == Level::delivered) {
+      if (record_) {
+        record_->look(*node_);
+        record_->flush();
+      }
       finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->settled(d); });
     }
   }

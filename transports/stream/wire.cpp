@@ -37,7 +37,7 @@ Transfer Wire::read(std::span<std::byte> room) noexcept {
   ssize_t count = 0;
   do {
     reads_.add();
-    BUS_FAULT_POINT();
+    BUS_FAULT_POINT_OF_READ(fd_.get());
     count = ::recv(fd_.get(), room.data(), room.size(), 0);
   } while (count < 0 && errno == EINTR);
   return outcome(count);

@@ -108,7 +108,7 @@ Result<Received> receive(int fd, std::span<std::byte> room) noexcept {
   message.msg_controllen = sizeof control.bytes;
   ::ssize_t bytes;
   do {
-    BUS_FAULT_POINT();
+    BUS_FAULT_POINT_OF_READ(fd);
     bytes = ::recvmsg(fd, &message, MSG_DONTWAIT);
   } while (bytes < 0 && errno == EINTR);
   if (bytes < 0) return code_of(errno);
@@ -137,7 +137,7 @@ Result<ReceivedFrom> receive_from(int fd, std::span<std::byte> room) noexcept {
   message.msg_controllen = sizeof control.bytes;
   ::ssize_t bytes;
   do {
-    BUS_FAULT_POINT();
+    BUS_FAULT_POINT_OF_READ(fd);
     bytes = ::recvmsg(fd, &message, MSG_DONTWAIT);
   } while (bytes < 0 && errno == EINTR);
   if (bytes < 0) return code_of(errno);
