@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <list>
 #include <optional>
@@ -189,7 +190,7 @@ TEST_CASE("64 silent connections and some that speak a byte at a time do not shu
   };
   std::array<Side, 2> sides{Side{buses[0], Node::join(buses[0])}, Side{buses[1], Node::join(buses[1])}};
   for (Side& side : sides) {
-    for (int i = 0; i < 50; ++i) side.round_trip(side.calm);
+    for (int i = 0; i < 300; ++i) side.round_trip(side.calm);
   }
   const std::size_t descriptors = descriptors_of(broker.pid());
   for (const Deadline until = in(2400ms); Clock::now() < until;) {  // they are given 2 s
@@ -307,8 +308,7 @@ class TwoHosts {
  public:
   TwoHosts() : hosts_{hold(), hold()} {
     const std::string mine = std::to_string(::getpid() % 1'000'000);
-    const std::array<std::string, 2> cables{"bus" + mine + "a", "bus" + mine + "b"};
-    cable_ = cables[0];
+    cables_ = {"bus" + mine + "a", "bus" + mine + "b"};
     std::error_code none;
     const auto ours = std::filesystem::read_symlink("/proc/self/ns/net", none);
     for (Process& host : hosts_) {
@@ -321,11 +321,11 @@ class TwoHosts {
       return;
     }
     const auto pid = [this](std::size_t host) { return std::to_string(hosts_[host].pid()); };
-    bool ok = ip(
-        {"ip", "link", "add", cables[0], "netns", pid(0), "type", "veth", "peer", "name", cables[1], "netns", pid(1)});
+    bool ok = ip({"ip", "link", "add", cables_[0], "netns", pid(0), "type", "veth", "peer", "name", cables_[1], "netns",
+                  pid(1)});
     for (std::size_t i = 0; ok && i < 2; ++i) {
-      ok = ip(in(i, {"ip", "address", "add", address(i) + "/24", "dev", cables[i]})) &&
-           ip(in(i, {"ip", "link", "set", cables[i], "up"})) && ip(in(i, {"ip", "link", "set", "lo", "up"}));
+      ok = ip(in(i, {"ip", "address", "add", address(i) + "/24", "dev", cables_[i]})) &&
+           ip(in(i, {"ip", "link", "set", cables_[i], "up"})) && ip(in(i, {"ip", "link", "set", "lo", "up"}));
     }
   }
 
@@ -335,7 +335,15 @@ class TwoHosts {
   [[nodiscard]] Polite start(std::size_t host, std::vector<std::string> words, ProcessOptions options = {}) const {
     return Polite(Process::start(in(host, bus_words(std::move(words))), std::move(options)));
   }
-  void connected(bool yes) { REQUIRE(ip(in(0, {"ip", "link", "set", cable_, yes ? "up" : "down"}))); }
+  void connected(bool yes) { REQUIRE(ip(in(0, {"ip", "link", "set", cables_[0], yes ? "up" : "down"}))); }
+  /// One direction: a host that is not heard sends to an Ethernet address that is not the other's.
+  void heard(std::size_t host, bool yes) {
+    const std::string other = address(1 - host);
+    REQUIRE(
+        ip(in(host, yes ? std::vector<std::string>{"ip", "neighbour", "del", other, "dev", cables_[host]}
+                        : std::vector<std::string>{"ip", "neighbour", "replace", other, "lladdr", "02:00:00:00:00:01",
+                                                   "nud", "permanent", "dev", cables_[host]})));
+  }
 
  private:
   static Process hold() { return Process::start({"unshare", "--net", "sleep", "infinity"}); }
@@ -355,12 +363,14 @@ class TwoHosts {
   }
 
   std::array<Process, 2> hosts_;
-  std::string cable_, why_;
+  std::array<std::string, 2> cables_;  // the two ends of one
+  std::string why_;
 };
 
 }  // namespace
 
-TEST_CASE("two hosts whose network is cut and heals lose nothing that was to be delivered", "[system]") {
+TEST_CASE("two hosts whose network is cut, in one direction or both, lose nothing that was to be delivered",
+          "[system]") {
   TwoHosts hosts;
   if (!hosts.why_not().empty()) {
     WARN("skipped: this user cannot make network namespaces: " << hosts.why_not());
@@ -385,11 +395,17 @@ TEST_CASE("two hosts whose network is cut and heals lose nothing that was to be 
   };
   publish(1000);
   REQUIRE(eventually([&] { return std::filesystem::file_size(folder + "/sub") > 10'000; }));
-  for (int i = 0; i < 2; ++i) {
-    hosts.connected(false);
+  const std::vector<std::function<void(bool)>> cuts{
+      [&](bool whole) { hosts.connected(whole); },
+      [&](bool whole) { hosts.heard(0, whole); },  // what the broker says is lost
+      [&](bool whole) { hosts.heard(1, whole); },  // what the subscriber says
+      [&](bool whole) { hosts.connected(whole); },
+  };
+  for (const auto& whole : cuts) {
+    whole(false);
     publish(1000);
     let_pass(std::chrono::milliseconds(setting("BUS_CUT_MS", 800)));  // the length of the cut is what this is about
-    hosts.connected(true);
+    whole(true);
     publish(1000);
   }
   finish_publisher(pub);

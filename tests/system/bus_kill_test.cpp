@@ -149,6 +149,64 @@ TEST_CASE("what a killed publisher was told to be accepted comes", "[system][kil
   std::cout << scheme << ": " << each << " kills of publishers; " << in_short(sum) << "\n";
 }
 
+// Of a broker, a subscriber and a publisher.
+TEST_CASE("any two that are killed together take nothing of the others with them", "[system][kill]") {
+  Chance chance("kills of two");
+  const std::uint64_t each = kills(30, kSchemes.size());
+  struct Torn : Line {
+    explicit Torn(const std::string& its_scheme)
+        : Line(its_scheme, {"--queue", "workers", "--format", "none"}), others{start(0), start(1), start(2)} {}
+    /// The broker; one more of the group; one more who publishes.
+    Polite start(std::size_t which) {
+      const std::string record = folder + "/other" + std::to_string(++made);
+      if (which == 0) return made > 1 ? broker_on(bus) : std::move(broker);
+      if (which == 1) {
+        return Polite(
+            start_bus(node_words("sub", "a", bus, {"--queue", "workers", "--format", "none", "--record", record})));
+      }
+      return Polite(start_bus(
+          node_words("pub", "a", bus, {"--size", "100", "--rate", "2k", "--level", "delivered", "--record", record})));
+    }
+    std::uint64_t made = 0;
+    std::array<Polite, 3> others;
+    std::uint64_t killed = 0;
+    Deadline next = in(500ms);
+  };
+  std::list<Torn> all;
+  for (const char* const scheme : kSchemes) all.emplace_back(scheme);
+  while (std::any_of(all.begin(), all.end(), [&](const Torn& one) { return one.killed < each; })) {
+    for (Torn& one : all) {
+      one.publish(3);
+      if (one.killed == each || Clock::now() < one.next) continue;
+      const std::size_t spared = chance.below(3);
+      for (std::size_t i = 0; i < 3; ++i) {
+        INFO(one.scheme << " " << i << " " << one.others[i].err());
+        if (i != spared) REQUIRE(one.others[i].kill(SIGKILL));  // and it had not ended by itself
+      }
+      for (std::size_t i = 0; i < 3; ++i) {
+        if (i == spared) continue;
+        REQUIRE(one.others[i].wait() == ExitStatus{-1, SIGKILL});
+        one.others[i] = one.start(i);
+      }
+      ++one.killed;
+      one.next = in(chance.between(0ms, 450ms));
+    }
+    let_pass(2ms);  // the pace of the publishers
+  }
+  for (Torn& one : all) {
+    for (const std::size_t i : {2, 1}) {
+      one.others[i].kill(SIGTERM);
+      static_cast<void>(one.others[i].wait());
+    }
+    finish_publisher(one.pub);
+    end_subscriber(one.sub);
+    const Json sum = audited(one.folder);
+    INFO(one.scheme << ": " << sum.dump());
+    REQUIRE(sum.at("delivered").get<std::uint64_t>() >= one.published);
+    std::cout << one.scheme << ": " << one.killed << " times two of three killed; " << in_short(sum) << "\n";
+  }
+}
+
 TEST_CASE("nodes that were long without a broker are all back before it delivers", "[system][kill]") {
   const std::string bus = fixed_bus("unix"), folder = temporary_folder();
   Polite broker = broker_on(bus);
