@@ -12,6 +12,7 @@
 
 #include "bus/client/node.hpp"
 #include "bus/core/os/fd.hpp"
+#include "bus/core/os/fork.hpp"
 
 namespace bus::client {
 
@@ -34,6 +35,7 @@ struct Feed : std::enable_shared_from_this<Feed> {
   Feed(std::weak_ptr<NodeState> its_node, std::string its_pattern, const SubscribeOptions& its_options)
       : node(std::move(its_node)), pattern(std::move(its_pattern)), options(its_options) {}
 
+  const os::Origin origin;
   const std::weak_ptr<NodeState> node;
   const std::string pattern;
   const SubscribeOptions options;

@@ -34,8 +34,9 @@ Delivery& Delivery::operator=(Delivery&& other) noexcept {
 }
 
 void Delivery::acknowledge_there() noexcept {
-  const auto feed = std::move(feed_);
+  auto feed = std::move(feed_);
   feed_.reset();
+  if (feed->origin.inherited()) return os::keep_inherited(std::move(feed));
   if (!wanted_) return;
   if (const auto node = feed->node.lock()) node->acknowledge(*feed, id_);
 }
@@ -54,24 +55,34 @@ Subscription::~Subscription() { close(); }
 
 void Subscription::close() noexcept {
   if (!feed_) return;
+  if (feed_->origin.inherited()) return os::keep_inherited(std::move(feed_));
   if (const auto node = feed_->node.lock()) node->unsubscribe(*feed_);
   feed_->clear();
 }
 
+namespace {
+
+/// None: it is closed, or this is a forked child, to whom its parent's is closed.
+std::shared_ptr<NodeState> node_of(const std::shared_ptr<Feed>& feed) noexcept {
+  return feed && !feed->origin.inherited() ? feed->node.lock() : nullptr;
+}
+
+}  // namespace
+
 Result<Delivery> Subscription::receive(Deadline deadline) {
-  const auto node = feed_ ? feed_->node.lock() : nullptr;
+  const auto node = node_of(feed_);
   if (!node) return Errc::closed;
   return node->receive(*feed_, deadline);
 }
 
 Result<Delivery> Subscription::try_receive() {
-  const auto node = feed_ ? feed_->node.lock() : nullptr;
+  const auto node = node_of(feed_);
   if (!node) return Errc::closed;
   return node->try_receive(*feed_);
 }
 
 int Subscription::readable_fd() {
-  if (!feed_) throw Error(Errc::closed, "readable_fd: the subscription is closed");
+  if (!feed_ || feed_->origin.inherited()) throw Error(Errc::closed, "readable_fd: the subscription is closed");
   if (const auto node = feed_->node.lock()) node->leave_driving_to_the_thread();
   return feed_->readable_fd();
 }
@@ -79,13 +90,13 @@ int Subscription::readable_fd() {
 std::string_view Subscription::pattern() const noexcept { return feed_ ? std::string_view(feed_->pattern) : ""; }
 
 std::string Subscription::why() const {
-  if (!feed_) return {};
+  if (!feed_ || feed_->origin.inherited()) return {};
   const std::lock_guard lock(feed_->mutex);
   return feed_->text;
 }
 
 SubscriptionBooks Subscription::books() const {
-  if (!feed_) return {};
+  if (!feed_ || feed_->origin.inherited()) return {};
   {
     const std::lock_guard lock(feed_->mutex);
     if (feed_->over) return feed_->last_books;
@@ -115,14 +126,20 @@ Node::Node(std::shared_ptr<NodeState> state) : state_(std::move(state)) {}
 Node::Node(Node&&) noexcept = default;
 Node& Node::operator=(Node&& other) noexcept {
   if (this != &other) {
-    if (state_) static_cast<void>(close(in(5s)));
+    leave();
     state_ = std::move(other.state_);
   }
   return *this;
 }
-Node::~Node() {
-  if (state_) static_cast<void>(close(in(5s)));
+Node::~Node() { leave(); }
+
+void Node::leave() noexcept {
+  if (!state_) return;
+  if (is_inherited()) return os::keep_inherited(std::move(state_));
+  static_cast<void>(close(in(5s)));
 }
+
+bool Node::is_inherited() const noexcept { return state_->origin.inherited(); }
 
 Node Node::join(std::string_view bus, const JoinOptions& options) {
   auto state = std::make_shared<NodeState>(bus, options);
@@ -131,6 +148,7 @@ Node Node::join(std::string_view bus, const JoinOptions& options) {
 }
 
 Subscription Node::subscribe(std::string_view pattern, const SubscribeOptions& options, Deadline deadline) {
+  if (is_inherited()) throw Error(Errc::closed, "subscribe " + std::string(pattern) + ": the node is the parent's");
   if (!protocol::valid_pattern(pattern)) {
     throw Error(Errc::bad_address, "subscribe " + std::string(pattern) +
                                        ": not a pattern: tokens separated by '.', none empty, '*' for any one token, "
@@ -141,6 +159,7 @@ Subscription Node::subscribe(std::string_view pattern, const SubscribeOptions& o
 
 std::error_code Node::publish(std::string_view subject, std::span<const std::byte> payload,
                               const PublishOptions& options, Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   if (!options.reply.empty()) {
     if (const std::error_code error = check_subject(options.reply)) return error;
   }
@@ -154,12 +173,14 @@ std::error_code Node::publish(std::string_view subject, std::span<const std::byt
 }
 
 std::error_code Node::flush(Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   std::unique_lock lock(state_->mutex);
   const auto answered = state_->wait_answer(lock, state_->session.flush(Clock::now()), deadline);
   return answered ? answered->error : answered.error();
 }
 
 std::error_code Node::settled(Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   NodeState& state = *state_;
   std::unique_lock lock(state.mutex);
   static_cast<void>(state.wait(lock, deadline, [&] { return state.session.all_settled() || state.is_over(); }));
@@ -168,6 +189,7 @@ std::error_code Node::settled(Deadline deadline) {
 }
 
 std::error_code Node::wait_subscribers(std::string_view subject, std::uint32_t count, Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   if (const std::error_code error = check_subject(subject)) return error;
   std::unique_lock lock(state_->mutex);
   const auto answered = state_->wait_answer(lock, state_->session.watch(subject, count, Clock::now()), deadline);
@@ -175,6 +197,7 @@ std::error_code Node::wait_subscribers(std::string_view subject, std::uint32_t c
 }
 
 Result<std::string> Node::query(std::string_view what, Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   std::unique_lock lock(state_->mutex);
   auto answered = state_->wait_answer(lock, state_->session.query(what, Clock::now()), deadline);
   if (!answered) return answered.error();
@@ -183,6 +206,7 @@ Result<std::string> Node::query(std::string_view what, Deadline deadline) {
 }
 
 NodeBooks Node::books() const {
+  if (is_inherited()) return {};
   const std::lock_guard lock(state_->mutex);
   return state_->session.books();
 }
@@ -190,6 +214,7 @@ NodeBooks Node::books() const {
 std::uint64_t Node::publisher() const noexcept { return state_->session.publisher(); }
 
 bool Node::hosts_broker() const {
+  if (is_inherited()) return false;
   const std::lock_guard lock(state_->mutex);
   return state_->host != nullptr;
 }
@@ -197,6 +222,7 @@ bool Node::hosts_broker() const {
 std::string_view Node::bus() const noexcept { return state_->bus; }
 
 std::error_code Node::close(Deadline deadline) noexcept {
+  if (is_inherited()) return Errc::closed;
   NodeState& state = *state_;
   std::error_code result;
   {
@@ -249,6 +275,7 @@ struct Question {
 std::error_code Node::request_many(std::string_view subject, std::span<const std::byte> payload,
                                    const std::function<bool(Delivery&&)>& on_answer, Deadline deadline,
                                    const RequestOptions& options) {
+  if (is_inherited()) return Errc::closed;
   NodeState& state = *state_;
   if (const std::error_code error = check_subject(subject)) return error;
   if (const std::error_code error = state.open_inbox(deadline)) return error;
@@ -289,6 +316,7 @@ Result<Delivery> Node::request(std::string_view subject, std::span<const std::by
 }
 
 Result<Inbox> Node::inbox(Deadline deadline) {
+  if (is_inherited()) return Errc::closed;
   NodeState& state = *state_;
   if (const std::error_code error = state.open_inbox(deadline)) return error;
   const std::lock_guard lock(state.mutex);
@@ -304,13 +332,19 @@ std::error_code Request::reply(std::span<const std::byte> payload, const HeaderB
 }
 
 struct Service::State {
+  const os::Origin origin;
   Subscription requests;
   std::function<void(Request&)> handler;
   std::thread thread;
 
   ~State() {
     requests.close();
-    if (thread.joinable()) thread.join();
+    if (!thread.joinable()) return;
+    if (origin.inherited()) {
+      thread.detach();  // it is not in this process
+    } else {
+      thread.join();
+    }
   }
 };
 

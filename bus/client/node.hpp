@@ -201,6 +201,8 @@ struct Inbox {
   SubscriptionBooks books;
 };
 
+/// In a forked child its parent's nodes, and all that they gave, are closed: calls give `closed`, and destroying them
+/// leaves the parent's as they are. A child joins with a node of its own.
 class Node {
  public:
   /// Connects to the bus's broker, waiting for it; or hosts one. Throws Error: as bus::connect().
@@ -262,6 +264,8 @@ class Node {
 
  private:
   explicit Node(std::shared_ptr<client::NodeState>);
+  void leave() noexcept;
+  [[nodiscard]] bool is_inherited() const noexcept;
   std::shared_ptr<client::NodeState> state_;
 };
 

@@ -108,6 +108,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   void count_taken(Feed&, std::uint64_t index) noexcept;
   void pause(std::chrono::nanoseconds);
 
+  const os::Origin origin;
   const std::string bus;
   const BusAddress address;
   const std::chrono::nanoseconds within;

@@ -50,7 +50,7 @@ class Gate {
   };
 
   /// This is a forked child, and what is behind the gate is its parent's: nothing may be done.
-  [[nodiscard]] bool forked() const noexcept { return forks_ != os::forks_so_far(); }
+  [[nodiscard]] bool forked() const noexcept { return origin_.inherited(); }
 
   [[nodiscard]] bool shut() const noexcept { return closing_.load(std::memory_order_relaxed); }
   /// Makes calls inside return soon and waits until none is. From any thread but one that is inside.
@@ -62,7 +62,7 @@ class Gate {
   struct alignas(64) Inside {
     std::atomic<bool> flag{false};
   };
-  const std::uint32_t forks_ = os::watch_forks();
+  const os::Origin origin_;
   std::atomic<bool> closing_{false};
   Inside inside_[2];
   // Made by the first sleeper. seq_cst with closing_: a sleeper makes it and then looks at closing_, the closer

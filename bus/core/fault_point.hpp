@@ -3,8 +3,8 @@
 // BUS_FAULT_POINT() stands before every write to shared memory and every system call whose interruption could
 // matter. In ordinary builds it is nothing. With BUS_FAULT_POINTS defined (debug and sanitizer presets) the k-th
 // one that a process passes raises SIGKILL when CRASH_AT=k, or SIGSTOP when STOP_AT=k, stands in its environment.
-// BUS_FAULT_POINT_OF_READ(socket) is none where the read that follows finds nothing: that changes nothing, and how often
-// it is tried in vain is a matter of time.
+// BUS_FAULT_POINT_OF_READ(socket) is none where the read that follows finds nothing: that changes nothing, and how
+// often it is tried in vain is a matter of time.
 #pragma once
 
 namespace bus {

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "bus/core/errc.hpp"
-#include "bus/core/os/fork.hpp"
 #include "bus/core/os/ticks.hpp"
 
 namespace bus::stream {
@@ -56,15 +55,10 @@ struct Outbox::Parts {
 };
 
 Outbox::Outbox(Wire& wire, Framing framing, std::size_t capacity) noexcept
-    : wire_(wire),
-      framing_(framing),
-      capacity_(capacity),
-      gather_(std::min(capacity, kGather)),
-      forks_(os::watch_forks()),
-      write_at_(gather_) {}
+    : wire_(wire), framing_(framing), capacity_(capacity), gather_(std::min(capacity, kGather)), write_at_(gather_) {}
 
 Outbox::~Outbox() {
-  if (forks_ == os::forks_so_far()) Flusher::forget(*this);
+  if (!origin_.inherited()) Flusher::forget(*this);
 }
 
 // ---- sending ----

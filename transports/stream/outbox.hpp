@@ -22,6 +22,7 @@
 #include <system_error>
 
 #include "bus/core/flusher.hpp"
+#include "bus/core/os/fork.hpp"
 #include "bus/core/result.hpp"
 #include "transports/common/chunk.hpp"
 #include "transports/stream/frame.hpp"
@@ -90,7 +91,7 @@ class Outbox final : private FlusherClient {
   const Framing framing_;
   const std::size_t capacity_;  // bytes that may be held before would_block
   const std::size_t gather_;    // bytes at which a burst is written
-  const std::uint32_t forks_;
+  const os::Origin origin_;
 
   std::mutex mutex_;
   // guarded by mutex_

@@ -27,13 +27,12 @@ bool is_errno(std::error_code code) noexcept { return code.category() == std::sy
 
 StreamChannel::StreamChannel(os::Fd connected, Terms terms)
     : terms_(std::move(terms)),
-      forks_(os::watch_forks()),
       wire_(std::move(connected)),
       outbox_(wire_, terms_.framing, terms_.capacity),
       inbox_(terms_.framing, terms_.max_message) {}
 
 /// In a forked child the connection is the parent's: nothing is said or taken here.
-bool StreamChannel::inherited() const noexcept { return forks_ != os::forks_so_far(); }
+bool StreamChannel::inherited() const noexcept { return origin_.inherited(); }
 
 // ---- sending ----
 

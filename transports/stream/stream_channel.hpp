@@ -78,7 +78,7 @@ class StreamChannel final : public ChannelImpl {
   [[nodiscard]] std::error_code hand_over() noexcept;
 
   const Terms terms_;
-  const std::uint32_t forks_;
+  const os::Origin origin_;
   Wire wire_;
   const os::Lifeline lifeline_{wire_.fd()};
   Outbox outbox_;

@@ -26,7 +26,6 @@ BusChannel::BusChannel(os::Fd socket, const Agreement& terms, const std::optiona
       peer_(connected_to(fd_.get())),
       local_peer_(peer_.is_loopback() || peer_.same_host(bound_to(fd_.get()))),
       ping_every_(local_peer_ ? std::chrono::nanoseconds(kPingLocal) : std::chrono::nanoseconds(kPingRemote)),
-      forks_(os::watch_forks()),
       welcome_(welcome.value_or(Greeting{})),
       receive_event_(os::make_event()),
       send_event_(os::make_event()),
@@ -56,7 +55,7 @@ BusChannel::~BusChannel() {
   while (batch_at_ < batch_size_) batch_[batch_at_++].chunk->release(nullptr);
 }
 
-bool BusChannel::is_forked() const noexcept { return forks_ != os::forks_so_far(); }
+bool BusChannel::is_forked() const noexcept { return origin_.inherited(); }
 
 Traits BusChannel::traits() const noexcept {
   Traits traits;

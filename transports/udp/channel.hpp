@@ -110,7 +110,7 @@ class BusChannel final : public ChannelImpl, private FlusherClient {
   const Endpoint peer_;
   const bool local_peer_;  // on this host: its death has evidence
   const std::chrono::nanoseconds ping_every_;
-  const std::uint32_t forks_;
+  const os::Origin origin_;
   const Greeting welcome_;
   const os::Fd receive_event_, send_event_;  // "another thread took in what you wait for"
 

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace bus::os {
@@ -50,6 +51,11 @@ std::uint32_t watch_forks() noexcept {
   // Fails only without memory for a few words; a child is then not told, as with most libraries.
   [[maybe_unused]] static const int once = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   return forks_so_far();
+}
+
+void keep_inherited(std::shared_ptr<void> object) noexcept {
+  static auto* const all = new std::vector<std::shared_ptr<void>>;  // outlives what is static, and what it keeps
+  all->push_back(std::move(object));
 }
 
 Lifeline::Lifeline(int fd) : fd_(fd) {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 namespace bus::os {
 
@@ -23,6 +24,20 @@ extern std::atomic<std::uint32_t> forks;  // between this process and the first 
   // relaxed: written only in a child that has one thread yet
   return detail::forks.load(std::memory_order_relaxed);
 }
+
+/// The process in which something was made.
+class Origin {
+ public:
+  /// This is a forked child of it. Cost: one load.
+  [[nodiscard]] bool inherited() const noexcept { return forks_ != forks_so_far(); }
+
+ private:
+  std::uint32_t forks_ = watch_forks();
+};
+
+/// For what a child can neither use nor destroy (a thread that is not here, a condition that one of them waits for): it
+/// stays as it is for as long as the child lives.
+void keep_inherited(std::shared_ptr<void> object) noexcept;
 
 /// A connection whose other end watches for our death: in a forked child its descriptor is replaced by one that
 /// leads nowhere, so that the kernel reports the parent's death in time. One object for as long as the descriptor
