@@ -279,6 +279,7 @@ std::error_code Node::request_many(std::string_view subject, std::span<const std
   NodeState& state = *state_;
   if (const std::error_code error = check_subject(subject)) return error;
   if (const std::error_code error = state.open_inbox(deadline)) return error;
+  if (const std::error_code ended = state.why_no_answers()) return ended;
 
   Question question(state);
   client::PublishOptions asking;

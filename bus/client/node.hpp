@@ -233,7 +233,8 @@ class Node {
   [[nodiscard]] std::error_code wait_subscribers(std::string_view subject, std::uint32_t count, Deadline = forever);
 
   /// Asks, and waits for one answer; what comes after that is in the inbox's books. Errors: no_subscriber (at once),
-  /// timed_out, closed, and those of publish().
+  /// timed_out, closed, no_room (who would answer has none, or the broker none for this node's inbox), and those of
+  /// publish().
   [[nodiscard]] Result<Delivery> request(std::string_view subject, std::span<const std::byte> payload,
                                          Deadline = in(std::chrono::seconds(5)), const RequestOptions& = {});
   /// Asks, and hands every answer until the deadline to `on_answer`, which returns false to have no more.

@@ -24,8 +24,9 @@ namespace {
 /// A broker in a thread of its own, for transports on which no node hosts one.
 class Broker {
  public:
-  explicit Broker(std::vector<std::string> addresses)
-      : server_({.listen = std::move(addresses), .limits = {}, .name = "test"}), thread_([this] { server_.run(); }) {}
+  explicit Broker(std::vector<std::string> addresses, const broker::Limits& limits = {})
+      : server_({.listen = std::move(addresses), .limits = limits, .name = "test"}),
+        thread_([this] { server_.run(); }) {}
   ~Broker() {
     server_.stop();
     thread_.join();
@@ -43,6 +44,22 @@ std::string text(const Result<Delivery>& delivery) {
 }
 
 }  // namespace
+
+TEST_CASE("a question whose answers the broker takes no longer ends at once, with the reason", "[bus]") {
+  const std::string address = fixed_address("unix");
+  std::optional<Broker> broker(std::in_place, std::vector{address});
+  Node answers = Node::join(address + "?embed=never"), asks = Node::join(address + "?embed=never");
+  const Service service = answers.serve("who", [](Request& request) { static_cast<void>(request.reply({})); });
+  const Subscription first = asks.subscribe("first");
+  REQUIRE(asks.request("who", {}, soon()));
+  broker.reset();
+  broker::Limits limits;
+  limits.subscriptions = 1;  // no room for the inbox
+  broker.emplace(std::vector{address}, limits);
+  REQUIRE(eventually([&] { return asks.request("who", {}, soon()).error() == Errc::no_room; }));
+  REQUIRE(asks.inbox(soon())->books.received == 1);
+  REQUIRE_FALSE(asks.publish("first", bytes_of("x"), {}, soon()));
+}
 
 TEST_CASE("what is published after subscribe has returned is received, in order", "[bus]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
