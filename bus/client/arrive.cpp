@@ -136,7 +136,7 @@ void NodeState::ended(std::uint32_t number, Errc why, std::string_view text) {
   }
   feed->end(why, std::string(text));
   if (feed == replies) {  // no answer will come
-    for (const auto& [question, answers] : questions) answers->end(why, std::string(text));
+    for (const auto& [question, asked] : questions) asked->end(why, std::string(text));
   }
   changed.notify_all();
 }

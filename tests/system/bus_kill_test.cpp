@@ -194,7 +194,7 @@ TEST_CASE("any two that are killed together take nothing of the others with them
     let_pass(2ms);  // the pace of the publishers
   }
   for (Torn& one : all) {
-    for (const std::size_t i : {2, 1}) {
+    for (const std::size_t i : {std::size_t{2}, std::size_t{1}}) {
       one.others[i].kill(SIGTERM);
       static_cast<void>(one.others[i].wait());
     }

@@ -1,7 +1,6 @@
 // tests/system/bus_run.hpp: runs the bus program and reads what it says.
 #pragma once
 
-#include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -9,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
 #include "tests/support/process.hpp"

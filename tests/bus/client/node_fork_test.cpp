@@ -25,7 +25,7 @@ TEST_CASE("a forked child finds its parent's node closed, and harms it in no way
   std::optional<Service> service(
       node->serve("question", [](Request& request) { static_cast<void>(request.reply(request.bytes())); }));
   REQUIRE_FALSE(node->publish("a", bytes_of("held"), {.level = Level::delivered}, soon()));
-  std::optional<Delivery> held(std::move(subscription->receive(soon()).value()));
+  std::optional<Delivery> held(subscription->receive(soon()).value());
   REQUIRE_FALSE(node->publish("a", bytes_of("waiting"), {}, soon()));
   REQUIRE_FALSE(node->flush(soon()));
   // Others are inside while the process forks: one sleeps in a call, the service in its thread.

@@ -164,7 +164,7 @@ TEST_CASE("what the next broker would not take has failed, and is not sent there
   bench.welcome();
   CHECK(bench.published() == "1 ");
   REQUIRE(bench.outcomes.size() == 2);
-  for (const std::uint64_t sequence : {2, 3}) {
+  for (const std::uint64_t sequence : {std::uint64_t{2}, std::uint64_t{3}}) {
     const Outcome& outcome = bench.outcomes.at(sequence);
     CHECK(outcome.reached == 0);
     CHECK(outcome.failed == 1);
