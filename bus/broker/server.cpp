@@ -8,7 +8,6 @@
 #include <atomic>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <condition_variable>
-#include <cstring>
 #include <exception>
 #include <map>
 #include <mutex>
@@ -84,22 +83,14 @@ struct Server::State final : Output {
       dirty.push_back(id);
       link.channel.begin_batch();
     }
-    Result<Loan> loan = link.channel.try_loan(head.size() + tail.size());
-    if (!loan) {
-      if (loan.error() == Errc::would_block) {
-        want_room(link);
-        return false;
-      }
-      link.over = true;
-      broken.push_back(id);
-      return true;
+    const std::error_code error = link.channel.try_send(head, tail);
+    if (error == Errc::would_block) {
+      want_room(link);
+      return false;
     }
-    std::memcpy(loan->data(), head.data(), head.size());
-    if (!tail.empty()) std::memcpy(loan->data() + head.size(), tail.data(), tail.size());
-    if (loan->publish()) {
+    if (error) {
       link.over = true;
       broken.push_back(id);
-      return true;
     }
     return true;
   }

@@ -9,16 +9,9 @@ namespace bus::client {
 bool NodeState::send(Bytes head, Bytes tail) noexcept {
   if (!open) return true;  // it is over, and the session will hear of it
   if (armed) return false;
-  Result<Loan> loan = channel.try_loan(head.size() + tail.size());
-  if (!loan) {
-    if (loan.error() != Errc::would_block) return true;  // who reads finds out
-    if (std::exchange(room_wanted, head.size() + tail.size()) == 0 && asleep_until != Time{}) poller.wake();
-    return false;
-  }
-  std::memcpy(loan->data(), head.data(), head.size());
-  if (!tail.empty()) std::memcpy(loan->data() + head.size(), tail.data(), tail.size());
-  static_cast<void>(loan->publish());
-  return true;
+  if (channel.try_send(head, tail) != Errc::would_block) return true;  // another error: who reads finds out
+  if (std::exchange(room_wanted, head.size() + tail.size()) == 0 && asleep_until != Time{}) poller.wake();
+  return false;
 }
 
 namespace {

@@ -40,6 +40,19 @@ std::error_code Channel::try_send(std::span<const std::byte> payload) noexcept {
   return outcome;
 }
 
+std::error_code Channel::try_send(std::span<const std::byte> head, std::span<const std::byte> tail) noexcept {
+  if (!state_) return Errc::closed;
+  ChannelState& state = *state_;
+  std::error_code outcome = Errc::closed;
+  const Gate::Entry entry(state.gate, Gate::kSender);
+  if (entry) {
+    if (const std::error_code error = state.begin_send()) return error;
+    outcome = state.impl->try_send_pieces(head, tail);
+  }
+  state.count_sent(outcome, head.size() + tail.size());
+  return outcome;
+}
+
 std::error_code Channel::send(std::span<const std::byte> payload, Deadline deadline) noexcept {
   if (!state_) return Errc::closed;
   ChannelState& state = *state_;

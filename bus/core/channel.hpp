@@ -78,6 +78,9 @@ class Channel {
   /// Cost: no allocation; shm makes no system call unless the reader sleeps, sockets one at most.
   [[nodiscard]] std::error_code try_send(std::span<const std::byte> payload) noexcept;
 
+  /// The same for a message that is in two pieces: they need not be put together before.
+  [[nodiscard]] std::error_code try_send(std::span<const std::byte> head, std::span<const std::byte> tail) noexcept;
+
   /// As try_send(), but waits for room until the deadline. Adds: timed_out (nothing was queued).
   [[nodiscard]] std::error_code send(std::span<const std::byte> payload, Deadline = forever) noexcept;
 

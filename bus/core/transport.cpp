@@ -2,6 +2,7 @@
 #include "bus/core/transport.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "bus/core/units.hpp"
@@ -70,6 +71,18 @@ Options read_options(const Transport& transport, const Address& address, std::si
     }
   }
   return options;
+}
+
+std::error_code ChannelImpl::try_send_pieces(std::span<const std::byte> head,
+                                             std::span<const std::byte> tail) noexcept {
+  const Result<std::span<std::byte>> room = try_loan(head.size() + tail.size());
+  if (!room) return room.error();
+  std::byte* to = room->data();
+  for (const std::span<const std::byte> piece : {head, tail}) {
+    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
+  return publish(head.size() + tail.size());
 }
 
 }  // namespace bus

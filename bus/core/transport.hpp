@@ -58,6 +58,10 @@ class ChannelImpl {
   /// [sender] Gives the open loan back unsent.
   virtual void drop_loan() noexcept = 0;
 
+  /// [sender] As try_send(), of a message that is in two pieces. For a transport whose loans cost a copy to override.
+  [[nodiscard]] virtual std::error_code try_send_pieces(std::span<const std::byte> head,
+                                                        std::span<const std::byte> tail) noexcept;
+
   /// [sender] Hands gathered messages to the kernel. Errors: would_block (some are left), closed, peer_died.
   [[nodiscard]] virtual std::error_code try_flush() noexcept { return {}; }
   /// [sender] Between begin and end the caller sends several messages in a row: gather them. end flushes what

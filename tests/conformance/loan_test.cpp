@@ -1,9 +1,11 @@
 // tests/conformance/loan_test.cpp: writing a message in place.
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/traffic.hpp"
 
 using namespace bus::test;
@@ -79,6 +81,70 @@ TEST_CASE("a loan of every size carries its message", "[conformance]") {
   close_books(pair);
 }
 
+TEST_CASE("a message in two pieces comes as one, whatever their sizes", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme, "capacity=64KiB&max_message=1MiB");
+  const Payloads payloads;
+  std::vector<std::byte> whole;
+  std::uint64_t sequence = 0;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{300}, std::size_t{17'000},
+                                 std::size_t{100'000}, std::size_t{1} << 20}) {
+    for (const std::size_t head : {std::size_t{0}, std::size_t{1}, size / 3, size}) {
+      if (head > size) continue;
+      CAPTURE(size, head);
+      ++sequence;
+      InThread sending([&]() -> std::error_code {
+        whole.resize(size);
+        payloads.fill(whole, sequence);
+        std::error_code error;
+        const std::span<const std::byte> all(whole);
+        const bool sent = eventually([&] {
+          error = pair.client.try_send(all.first(head), all.subspan(head));
+          return error != bus::Errc::would_block;
+        });
+        return sent && !error ? pair.client.flush(soon()) : error;
+      });
+      const auto message = pair.server.receive(soon());
+      REQUIRE_FALSE(sending.get());
+      if (!message && !pair.client.traits().reliable) continue;
+      REQUIRE(message);
+      REQUIRE(message->size() == size);
+      REQUIRE(payloads.matches(message->bytes(), sequence));
+    }
+  }
+  const std::vector<std::byte> large(std::size_t{1} << 20);
+  REQUIRE(pair.client.try_send(large, bus::bytes_of("x")) == bus::Errc::message_too_large);
+  REQUIRE(pair.client.books().accepted == sequence);
+  close_books(pair);
+}
+
+TEST_CASE("a full channel takes no message in two pieces, and takes one again when there is room", "[conformance]") {
+  const std::string scheme = GENERATE(from_range(registered_schemes()));
+  CAPTURE(scheme);
+  Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB");
+  const Payloads payloads;
+  std::vector<std::byte> whole(1000);
+  std::uint64_t count = 0;
+  std::error_code error;
+  const auto send = [&] {
+    payloads.fill(whole, count);
+    error = pair.client.try_send(std::span(whole).first(10), std::span(whole).subspan(10));
+    if (!error) ++count;
+    return !error;
+  };
+  while (eventually(send, bus::in(50ms))) {  // a kernel may make room for a while after it had none
+  }
+  REQUIRE(error == bus::Errc::would_block);
+  REQUIRE(count > 0);
+  const bool reliable = pair.client.traits().reliable;
+  const Stream received = receive_stream(pair.server, payloads, 0, count, !reliable, reliable ? soon() : bus::in(1s));
+  REQUIRE(received.damaged == 0);
+  if (reliable) REQUIRE(received.count == count);
+  REQUIRE(eventually(send));
+  close_books(pair);
+}
+
 TEST_CASE("while a loan is open the channel is busy", "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);
@@ -86,6 +152,7 @@ TEST_CASE("while a loan is open the channel is busy", "[conformance]") {
   auto loan = pair.client.loan(100, soon());
   REQUIRE(loan);
   REQUIRE(pair.client.try_send(bus::bytes_of("x")) == bus::Errc::busy);
+  REQUIRE(pair.client.try_send(bus::bytes_of("x"), bus::bytes_of("y")) == bus::Errc::busy);
   REQUIRE(pair.client.send(bus::bytes_of("x"), soon()) == bus::Errc::busy);
   REQUIRE(pair.client.try_loan(1).error() == bus::Errc::busy);
   REQUIRE(pair.client.loan(1, soon()).error() == bus::Errc::busy);

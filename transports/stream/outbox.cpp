@@ -30,7 +30,7 @@ void* mutable_data(const std::byte* data) noexcept { return const_cast<std::byte
 /// One frame as the kernel takes it: what stands before the payload, the payload, what stands behind it.
 struct Outbox::Parts {
   std::array<std::byte, kHeaderBytes> header;
-  std::array<iovec, 3> parts;
+  std::array<iovec, 4> parts;
   std::size_t count = 0;
   std::size_t bytes = 0;
 
@@ -42,12 +42,13 @@ struct Outbox::Parts {
   [[nodiscard]] std::span<const iovec> all() const noexcept { return std::span(parts).first(count); }
 
   Parts() noexcept = default;
-  Parts(Framing framing, std::span<const std::byte> payload) noexcept {
+  Parts(Framing framing, const Payload& payload) noexcept {
     if (framing == Framing::bus) {
       header = encode_header(static_cast<std::uint32_t>(payload.size()), Kind::message);
       add(header.data(), header.size());
     }
-    add(payload.data(), payload.size());
+    add(payload.head.data(), payload.head.size());
+    add(payload.tail.data(), payload.tail.size());
     if (framing == Framing::line) add(&kNewline, 1);
   }
   Parts(const Parts&) = delete;
@@ -67,10 +68,17 @@ std::error_code Outbox::send(std::span<const std::byte> payload) noexcept {
   if (!can_carry(framing_, payload)) return Errc::not_supported;
   const std::lock_guard lock(mutex_);
   if (stopped_) return stopped_;
-  return send_locked(payload, Room::needed);
+  return send_locked({payload, {}}, Room::needed);
 }
 
-std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room room) noexcept {
+std::error_code Outbox::send_pieces(std::span<const std::byte> head, std::span<const std::byte> tail) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (stopped_) return stopped_;
+  if (const std::error_code error = find_room(head.size() + tail.size())) return error;
+  return send_locked({head, tail}, Room::promised);
+}
+
+std::error_code Outbox::send_locked(const Payload& payload, Room room) noexcept {
   const std::uint64_t now = os::ticks();
   const bool burst = batch_ || now - last_send_ < os::kTicksOfABurst;
   if (burst && payload.size() <= kMostGathered &&
@@ -97,7 +105,7 @@ std::error_code Outbox::send_locked(std::span<const std::byte> payload, Room roo
 }
 
 /// Copies one frame behind the others. False: no memory.
-bool Outbox::gather(std::span<const std::byte> payload) noexcept {
+bool Outbox::gather(const Payload& payload) noexcept {
   if (!buffer_ || buffer_->capacity() - end_ < payload.size() + kMostAround) {
     if (!make_room(payload.size() + kMostAround)) return false;
   }
@@ -107,8 +115,10 @@ bool Outbox::gather(std::span<const std::byte> payload) noexcept {
     const auto header = encode_header(static_cast<std::uint32_t>(payload.size()), Kind::message);
     to = std::copy(header.begin(), header.end(), to);
   }
-  if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
-  to += payload.size();
+  for (const std::span<const std::byte> piece : {payload.head, payload.tail}) {
+    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
+    to += piece.size();
+  }
   if (framing_ == Framing::line) *to++ = kNewline;
   end_ = static_cast<std::size_t>(to - buffer_->data());
   if (first) due_ = Clock::now() + kGatheredFor;
@@ -132,7 +142,7 @@ bool Outbox::admits(std::size_t bytes) const noexcept {
 std::error_code Outbox::write(const Parts& frame, std::size_t& taken) noexcept {
   taken = 0;
   if (broken_) return broken_;
-  std::array<iovec, 4> parts;
+  std::array<iovec, 5> parts;
   std::size_t count = 0;
   const std::size_t held = pending();
   if (held > 0) parts[count++] = {buffer_->data() + begin_, held};
@@ -267,17 +277,20 @@ void Outbox::tend(bool begins) noexcept {
 
 // ---- loans ----
 
+/// For a message that will be kept, whatever the kernel takes of it.
+std::error_code Outbox::find_room(std::size_t size) noexcept {
+  const std::size_t frame = size + kHeaderBytes;
+  if (pending() == 0 || admits(frame)) return {};
+  if (const std::error_code error = flush_locked(); error && error != Errc::would_block) return error;
+  if (pending() == 0 || admits(frame)) return {};
+  watch();
+  return Errc::would_block;
+}
+
 Result<std::span<std::byte>> Outbox::loan(std::size_t size) noexcept {
   const std::lock_guard lock(mutex_);
   if (stopped_) return stopped_;
-  const std::size_t frame = size + kHeaderBytes;
-  if (pending() > 0 && !admits(frame)) {
-    if (const std::error_code error = flush_locked(); error && error != Errc::would_block) return error;
-    if (pending() > 0 && !admits(frame)) {
-      watch();
-      return Errc::would_block;
-    }
-  }
+  if (const std::error_code error = find_room(size)) return error;
   if (!loan_ || loan_->capacity() < size) {
     loan_.reset();
     loan_.reset(common::Chunk::take(size));
@@ -292,7 +305,7 @@ std::error_code Outbox::publish(std::size_t used) noexcept {
   std::error_code error = stopped_;
   const std::span<const std::byte> payload(loan_->data(), std::min(used, loan_size_));
   if (!error && !can_carry(framing_, payload)) error = Errc::not_supported;
-  if (!error) error = send_locked(payload, Room::promised);
+  if (!error) error = send_locked({payload, {}}, Room::promised);
   loan_.reset();
   return error;
 }

@@ -56,6 +56,8 @@ class Outbox final : private FlusherClient {
   [[nodiscard]] Result<std::span<std::byte>> loan(std::size_t size) noexcept;
   [[nodiscard]] std::error_code publish(std::size_t used) noexcept;
   void drop_loan() noexcept;
+  /// A loan and its publishing in one, without the copy. Not for lines.
+  [[nodiscard]] std::error_code send_pieces(std::span<const std::byte> head, std::span<const std::byte> tail) noexcept;
 
   /// From now on send() gives `why`. What was queued still goes.
   void stop(std::error_code why) noexcept;
@@ -68,19 +70,24 @@ class Outbox final : private FlusherClient {
   void tend(bool begins) noexcept;
 
  private:
+  struct Payload {
+    std::span<const std::byte> head, tail;
+    [[nodiscard]] std::size_t size() const noexcept { return head.size() + tail.size(); }
+  };
   struct Parts;  // of one frame
   enum class Room : unsigned char { needed, promised };
 
   void on_due() noexcept override;
-  [[nodiscard]] std::error_code send_locked(std::span<const std::byte> payload, Room room) noexcept;
+  [[nodiscard]] std::error_code send_locked(const Payload&, Room room) noexcept;
   /// Writes the held bytes and then the frame's. How many of the frame's went; an error other than would_block is
   /// final.
   [[nodiscard]] std::error_code write(const Parts& frame, std::size_t& taken) noexcept;
   [[nodiscard]] std::error_code flush_locked() noexcept;
-  [[nodiscard]] bool gather(std::span<const std::byte> payload) noexcept;
+  [[nodiscard]] bool gather(const Payload&) noexcept;
   [[nodiscard]] bool append(std::span<const iovec> parts, std::size_t skip) noexcept;
   [[nodiscard]] bool make_room(std::size_t bytes) noexcept;
   [[nodiscard]] bool admits(std::size_t bytes) const noexcept;
+  [[nodiscard]] std::error_code find_room(std::size_t size) noexcept;
   void took(std::size_t bytes) noexcept;
   void watch() noexcept;
   std::error_code broken(int error) noexcept;

@@ -44,6 +44,17 @@ std::error_code StreamChannel::try_send(std::span<const std::byte> payload) noex
   return is_errno(error) ? send_failure(error) : still_refused(error);
 }
 
+std::error_code StreamChannel::try_send_pieces(std::span<const std::byte> head,
+                                               std::span<const std::byte> tail) noexcept {
+  // Whether a line can carry it is seen where it is in one piece.
+  if (terms_.framing == Framing::line) return ChannelImpl::try_send_pieces(head, tail);
+  if (inherited()) return Errc::closed;
+  if (head.size() + tail.size() > terms_.peer_max_message) return Errc::message_too_large;
+  const std::error_code error = outbox_.send_pieces(head, tail);
+  if (!error) return {};
+  return is_errno(error) ? send_failure(error) : still_refused(error);
+}
+
 Result<std::span<std::byte>> StreamChannel::try_loan(std::size_t size) noexcept {
   if (inherited()) return Errc::closed;
   if (size > terms_.peer_max_message) return Errc::message_too_large;

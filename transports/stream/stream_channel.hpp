@@ -41,6 +41,8 @@ class StreamChannel final : public ChannelImpl {
   ~StreamChannel() override = default;
 
   [[nodiscard]] std::error_code try_send(std::span<const std::byte> payload) noexcept override;
+  [[nodiscard]] std::error_code try_send_pieces(std::span<const std::byte> head,
+                                                std::span<const std::byte> tail) noexcept override;
   [[nodiscard]] Result<std::span<std::byte>> try_loan(std::size_t size) noexcept override;
   [[nodiscard]] std::error_code publish(std::size_t used) noexcept override;
   void drop_loan() noexcept override { outbox_.drop_loan(); }

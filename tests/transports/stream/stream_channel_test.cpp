@@ -332,6 +332,21 @@ TEST_CASE("the end of a raw or line stream is an orderly one, a reset is not", "
   }
 }
 
+TEST_CASE("a message in two pieces is one line, or one part of a raw stream", "[stream]") {
+  const Framing framing = GENERATE(Framing::raw, Framing::line);
+  Half half(framing);
+  REQUIRE_FALSE(half.channel->try_send_pieces(bytes_of("one\r"), bytes_of("two")));
+  REQUIRE_FALSE(half.channel->try_send_pieces(bytes_of("three"), {}));
+  REQUIRE_FALSE(half.channel->try_flush());
+  const bool lines = framing == Framing::line;
+  if (lines) REQUIRE(half.channel->try_send_pieces(bytes_of("a\nb"), bytes_of("c")) == Errc::not_supported);
+  if (lines) REQUIRE(half.channel->try_send_pieces(bytes_of("a"), bytes_of("b\r")) == Errc::not_supported);
+  const std::string sent = lines ? "one\rtwo\nthree\n" : "one\rtwothree";
+  std::array<char, 64> got{};
+  REQUIRE(::recv(half.far(), got.data(), got.size(), 0) == static_cast<ssize_t>(sent.size()));
+  REQUIRE(std::string_view(got.data(), sent.size()) == sent);
+}
+
 TEST_CASE("a line above the limit ends the channel and is in the books", "[stream]") {
   Half half(Framing::line, false, 10);
   test::write_all(half.far(), bytes_of("short\nmuch too long\n"));
