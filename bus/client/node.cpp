@@ -251,8 +251,14 @@ struct Question {
     number = ++state.last_question;
     reply = state.inbox + std::to_string(number);
     state.questions.emplace(number, answers);
+    const std::lock_guard replies_lock(state.replies->mutex);
+    if (state.replies->over) no_answers = make_error_code(state.replies->why);
   }
   ~Question() {
+    if (state.origin.inherited()) {
+      os::keep_inherited(answers);
+      return;
+    }
     {
       const std::lock_guard lock(state.mutex);
       state.questions.erase(number);
@@ -268,6 +274,7 @@ struct Question {
   std::uint64_t number = 0;
   std::string reply;           // where they come
   std::uint64_t sequence = 0;  // once it is published
+  std::error_code no_answers;  // why the broker has ended the inbox
 };
 
 }  // namespace
@@ -279,9 +286,9 @@ std::error_code Node::request_many(std::string_view subject, std::span<const std
   NodeState& state = *state_;
   if (const std::error_code error = check_subject(subject)) return error;
   if (const std::error_code error = state.open_inbox(deadline)) return error;
-  if (const std::error_code ended = state.why_no_answers()) return ended;
 
   Question question(state);
+  if (question.no_answers) return question.no_answers;
   client::PublishOptions asking;
   asking.reply = question.reply;
   asking.tell = true;
@@ -290,6 +297,7 @@ std::error_code Node::request_many(std::string_view subject, std::span<const std
   if (!sequence) return sequence.error();
   question.sequence = *sequence;
   if (options.on_asked) options.on_asked(*sequence);
+  if (is_inherited()) return Errc::closed;  // that has forked, and this is the child
   if (const std::error_code nobody = state.wait_outcome(*sequence, deadline)) return nobody;
   for (;;) {
     Result<Delivery> answer = state.receive(*question.answers, deadline);
@@ -299,6 +307,7 @@ std::error_code Node::request_many(std::string_view subject, std::span<const std
       ++state.answers_taken;
     }
     if (!on_answer(std::move(*answer))) return {};
+    if (is_inherited()) return Errc::closed;
   }
 }
 
@@ -325,6 +334,7 @@ Result<Inbox> Node::inbox(Deadline deadline) {
 }
 
 std::error_code Request::reply(std::span<const std::byte> payload, const HeaderBlock* headers) {
+  if (node_.origin.inherited()) return Errc::closed;
   if (message_.reply().empty()) return Errc::not_supported;
   client::PublishOptions options;
   if (headers != nullptr) options.headers = headers->bytes();
@@ -341,8 +351,8 @@ struct Service::State {
   ~State() {
     requests.close();
     if (!thread.joinable()) return;
-    if (origin.inherited()) {
-      thread.detach();  // it is not in this process
+    if (origin.inherited()) {  // there is no such thread here, or another has its handle
+      os::keep_inherited(std::make_shared<std::thread>(std::move(thread)));
     } else {
       thread.join();
     }

@@ -260,12 +260,6 @@ std::error_code NodeState::open_inbox(Deadline deadline) {
   return error;
 }
 
-std::error_code NodeState::why_no_answers() const {
-  const std::lock_guard lock(mutex);
-  const std::lock_guard feed_lock(replies->mutex);
-  return replies->over ? make_error_code(replies->why) : std::error_code{};
-}
-
 /// Answers are `taken` when they come, so that the session counts all of them as received.
 SubscriptionBooks NodeState::inbox_books() const {
   SubscriptionBooks books = session.books(replies->number);

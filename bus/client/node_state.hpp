@@ -74,8 +74,6 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
 
   /// Subscribes to the answers to this node's questions, once.
   [[nodiscard]] std::error_code open_inbox(Deadline);
-  /// Once it is open: why a broker has ended it.
-  [[nodiscard]] std::error_code why_no_answers() const;
   /// What came there. Once it is open; with the mutex held.
   [[nodiscard]] SubscriptionBooks inbox_books() const;
   /// Until it is known that the message reached somebody. Errors: no_subscriber, no_room (he has no room),
@@ -115,7 +113,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   const BusAddress address;
   const std::chrono::nanoseconds within;
 
-  mutable std::mutex mutex;
+  std::mutex mutex;
   std::condition_variable changed;  // whatever somebody may wait for
   Session session;
   Channel channel;

@@ -176,7 +176,8 @@ void Publishing::publish(Payload payload) {
     if (signals_.stopped() && failure_ == Errc::timed_out) failure_ = {};
     if (failure_ == Errc::message_too_large) {
       failure_text_ = "message " + std::to_string(published_ + 1) + " has " + std::to_string(payload.size()) +
-                      " bytes, and the broker takes fewer: let it take more with bus broker --max-message";
+                      " bytes, and the broker takes fewer (with subject and headers): let it take more with bus broker "
+                      "--max-message";
     }
     return;
   }

@@ -3,11 +3,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <deque>
 #include <map>
 #include <mutex>
 
 #include "bus/core/os/barrier.hpp"
+#include "bus/core/os/fork.hpp"
 #include "transports/all.hpp"
 #include "transports/lane/lane_channel.hpp"
 
@@ -30,12 +32,23 @@ constexpr std::size_t kBacklog = 4096;  // as the kernel's for sockets: net.core
 
 /// The names of this process. Locked before any Meeting.
 struct Names {
+  explicit Names(const Names* of_parent) : parents(of_parent) {}
+  const os::Origin origin;
+  const Names* const parents;
   std::mutex mutex;
   std::map<std::string, std::shared_ptr<Meeting>, std::less<>> meetings;
 };
+
+/// A forked child begins without any: those of its parent lead to threads that are not here, and share their bells with
+/// the parent's; one of them may hold the lock.
 Names& names() {
-  static auto* const all = new Names;  // outlives static listeners
-  return *all;
+  static std::atomic<Names*> all{new Names(nullptr)};  // outlive static listeners
+  Names* known = all.load(std::memory_order_acquire);
+  while (known->origin.inherited()) {
+    auto made = std::make_unique<Names>(known);
+    if (all.compare_exchange_strong(known, made.get(), std::memory_order_acq_rel)) known = made.release();
+  }
+  return *known;
 }
 
 std::array<std::uint8_t, 16> random_instance() {
@@ -70,8 +83,9 @@ class InprocListener final : public ListenerImpl {
       : address_(address.text()), name_(address.host()), meeting_(std::make_shared<Meeting>()) {
     meeting_->options = options;
     meeting_->instance = random_instance();
-    const std::lock_guard lock(names().mutex);
-    if (!names().meetings.emplace(name_, meeting_).second) {
+    Names& all = names();
+    const std::lock_guard lock(all.mutex);
+    if (!all.meetings.emplace(name_, meeting_).second) {
       throw Error(Errc::address_in_use, "listen " + address_ + ": in use by this process (" + std::to_string(getpid()) +
                                             "); choose another name");
     }
@@ -79,8 +93,10 @@ class InprocListener final : public ListenerImpl {
 
   ~InprocListener() override {
     {
-      const std::lock_guard lock(names().mutex);
-      names().meetings.erase(name_);
+      Names& all = names();
+      const std::lock_guard lock(all.mutex);
+      const auto found = all.meetings.find(name_);
+      if (found != all.meetings.end() && found->second == meeting_) all.meetings.erase(found);
     }
     std::deque<std::unique_ptr<ChannelImpl>> unwanted;
     {
@@ -121,9 +137,10 @@ class InprocConnector final : public ConnectorImpl {
     try {
       std::shared_ptr<Meeting> meeting;
       {
-        const std::lock_guard lock(names().mutex);
-        const auto it = names().meetings.find(name_);
-        if (it == names().meetings.end()) return Errc::no_peer;
+        Names& all = names();
+        const std::lock_guard lock(all.mutex);
+        const auto it = all.meetings.find(name_);
+        if (it == all.meetings.end()) return Errc::no_peer;
         meeting = it->second;
       }
       const Options& theirs = meeting->options;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -19,8 +20,9 @@ constinit std::atomic<std::uint32_t> forks{0};
 namespace {
 
 struct Lifelines {
-  std::mutex mutex;  // held across fork(), so that the child finds the list whole
+  std::mutex mutex;  // held across fork(), so that the child finds the lists whole
   std::vector<int> fds;
+  std::vector<std::shared_ptr<void>> kept;  // reachable, so that no leak checker complains of it
 };
 Lifelines& lifelines() {
   static auto* const all = new Lifelines;  // outlives static channels
@@ -54,8 +56,17 @@ std::uint32_t watch_forks() noexcept {
 }
 
 void keep_inherited(std::shared_ptr<void> object) noexcept {
-  static auto* const all = new std::vector<std::shared_ptr<void>>;  // outlives what is static, and what it keeps
-  all->push_back(std::move(object));
+  Lifelines& all = lifelines();
+  const std::lock_guard lock(all.mutex);
+  try {
+    all.kept.push_back(object);
+  } catch (const std::bad_alloc&) {
+    union Leaked {
+      std::shared_ptr<void> object;
+      explicit Leaked(std::shared_ptr<void>&& its) noexcept : object(std::move(its)) {}
+      ~Leaked() {}  // does nothing to it
+    } leaked(std::move(object));
+  }
 }
 
 Lifeline::Lifeline(int fd) : fd_(fd) {

@@ -36,7 +36,7 @@ class Origin {
 };
 
 /// For what a child can neither use nor destroy (a thread that is not here, a condition that one of them waits for): it
-/// stays as it is for as long as the child lives.
+/// stays as it is for as long as the child lives. Any thread.
 void keep_inherited(std::shared_ptr<void> object) noexcept;
 
 /// A connection whose other end watches for our death: in a forked child its descriptor is replaced by one that
