@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -61,11 +63,9 @@ void keep_inherited(std::shared_ptr<void> object) noexcept {
   try {
     all.kept.push_back(object);
   } catch (const std::bad_alloc&) {
-    union Leaked {
-      std::shared_ptr<void> object;
-      explicit Leaked(std::shared_ptr<void>&& its) noexcept : object(std::move(its)) {}
-      ~Leaked() {}  // does nothing to it
-    } leaked(std::move(object));
+    using Object = std::shared_ptr<void>;
+    alignas(Object) std::array<std::byte, sizeof(Object)> never_destroyed;
+    static_cast<void>(new (never_destroyed.data()) Object(std::move(object)));
   }
 }
 

@@ -28,11 +28,12 @@ extern std::atomic<std::uint32_t> forks;  // between this process and the first 
 /// The process in which something was made.
 class Origin {
  public:
+  Origin() noexcept : forks_(watch_forks()) {}
   /// This is a forked child of it. Cost: one load.
   [[nodiscard]] bool inherited() const noexcept { return forks_ != forks_so_far(); }
 
  private:
-  std::uint32_t forks_ = watch_forks();
+  std::uint32_t forks_;
 };
 
 /// For what a child can neither use nor destroy (a thread that is not here, a condition that one of them waits for): it
