@@ -234,9 +234,8 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
   const bool delivered = parcel.level == Level::delivered;
   if (delivered && is_known(client, publish)) return true;  // sent again; or two nodes use one publisher's number
   // Who has lost a broker comes before those for whom his messages are, or after them.
-  if ((delivered || client.again) && now < gathering_until) {
-    gathering = true;
-    due(gathering_until);
+  if ((delivered || client.again) && !all_are_back()) {
+    wait_for_all();
     return false;
   }
 
@@ -262,6 +261,7 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
     }
     // One more than there are targets: it cannot be settled before all have been offered it.
     pending = &expect(publisher, handout, static_cast<std::uint32_t>(targets.size()) + 1);
+    tell_surviving(client);
   }
 
   // It is accepted; what follows needs no memory, or does without.
@@ -316,7 +316,7 @@ std::uint32_t Core::State::accept(Client& client, Batch batch) {
 /// Several at once, if there is nothing to decide about each: nobody shares them in a group, and those who block have
 /// room for them. Gives how many, or 0: not now.
 std::uint32_t Core::State::accept_at_once(Client& client, const Batch& batch) {
-  if (client.again && now < gathering_until) return 0;
+  if (client.again && !all_are_back()) return 0;
   if (!index.match(batch.subject).groups.empty()) return 0;
   find_targets(batch.subject);
   std::uint64_t count = batch.count;
@@ -408,12 +408,12 @@ void Core::State::widen_window(Client& client) noexcept {
     const std::uint64_t share = std::min((all - std::min(all, granted)) / 4, most);
     if (share > client.granted) {
       set_window(client, share);
-      control(client, welcome(client));
+      welcome(client);
       return;
     }
   }
   // Nothing on a lossy link says that it was heard.
-  if (!client.connection.reliable && client.granted > first) control(client, welcome(client));
+  if (!client.connection.reliable && client.granted > first) welcome(client);
 }
 
 void Core::State::wait_for_memory(Client& client) noexcept {
@@ -532,14 +532,6 @@ void Core::State::forget_oldest(History::iterator subject) noexcept {
   }
   age.key() = messages.front().first;
   history_by_age.insert(std::move(age));
-}
-
-/// Those who came back have had the time for it.
-void Core::State::after_gathering() noexcept {
-  gathering = false;
-  for (auto& [id, client] : clients) {
-    if (!client->held_back.empty()) retry_later(*client);
-  }
 }
 
 }  // namespace bus::broker

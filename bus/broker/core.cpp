@@ -107,6 +107,8 @@ void Core::State::on(Client& client, const protocol::Hello& hello) {
     --strangers;
     client.instance = hello.instance;
     client.again = hello.again;
+    if (hello.again) expected = std::max(expected, hello.subscribed);
+    if (hello.subscribed > 0) note_surviving(client);
     client.publisher = hello.publisher;
     client.came = client.receipted = hello.sequence;
     set_window(client, limits.memory / 8 / limits.clients);
@@ -117,12 +119,12 @@ void Core::State::on(Client& client, const protocol::Hello& hello) {
     refuse(client, Errc::corrupt, "a second hello");
     return;
   }
-  control(client, welcome(client));
+  welcome(client);
 }
 
-protocol::Welcome Core::State::welcome(const Client& client) const noexcept {
-  return {protocol::kVersion,   instance, client.window_messages, client.window_bytes, client.max_payload,
-          limits.subscriptions, name};
+void Core::State::welcome(Client& client) noexcept {
+  control(client, protocol::Welcome{protocol::kVersion, instance, client.window_messages, client.window_bytes,
+                                    client.max_payload, limits.subscriptions, name, client.subscribed});
 }
 
 void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
@@ -168,6 +170,8 @@ void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
     return;
   }
   ++totals.subscriptions;
+  count_survivor(subscription);
+  if (subscribe.again) ++back;
   control(client, protocol::Subscribed{subscribe.subscription});
   if (subscribe.history > 0) send_history(subscription, subscribe.history);
   if (!estates.empty()) {
@@ -175,6 +179,7 @@ void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
     due(now);
   }
   look_at_watches();
+  look_who_is_back();
 }
 
 void Core::State::on(Client& client, const protocol::Unsubscribe& unsubscribe) {
@@ -327,13 +332,8 @@ void Core::tick(Time now) noexcept {
       state.due(client->hello_until);
     }
   }
-  if (state.gathering) {
-    if (state.gathering_until <= now) {
-      state.after_gathering();
-    } else {
-      state.due(state.gathering_until);
-    }
-  }
+  state.look_who_is_back();
+  state.tell_survivors();
   if (state.watches_due) state.look_at_watches();
   if (!state.estates.empty()) state.hand_over_estates();
   state.forget_publishers();

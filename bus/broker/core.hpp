@@ -44,6 +44,8 @@ struct Limits {
   std::chrono::nanoseconds linger = std::chrono::seconds(10);  // after that nobody does
   std::chrono::nanoseconds gather =
       std::chrono::milliseconds(300);  // what a broker that starts gives nodes to come back
+  std::chrono::nanoseconds gather_longest =
+      std::chrono::seconds(1);  // and while subscriptions are not back that its nodes know of
   std::chrono::nanoseconds again = std::chrono::milliseconds(200);  // an unanswered frame on a lossy link is sent again
 };
 
@@ -66,6 +68,7 @@ struct Connection {
   std::string peer;                              // for people
   bool reliable = true;                          // the channel's traits(): nothing is lost while both ends live
   std::size_t max_frame = std::size_t{1} << 30;  // bytes; its max_message
+  bool own = false;                              // from the broker's own process, with which it ends
 };
 
 /// Counts over all clients since the start. Each accepted message makes a copy for each subscription that it reaches.

@@ -314,6 +314,7 @@ void Core::State::remove(Subscription& subscription, bool died) noexcept {
   --totals.subscriptions;
   subscription.ended = true;
   Client& client = *subscription.client;
+  uncount_survivor(subscription);
   if (subscription.ready) {
     while (client.first_ready != &subscription) next_ready(client, true);
     next_ready(client, false);

@@ -110,8 +110,9 @@ struct Server::State final : Output {
       if (!channel) return any;
       any = true;
       const Traits traits = channel->traits();
-      const Result<ClientId> id =
-          core.connected({channel->peer().address, traits.reliable, traits.max_message}, Clock::now());
+      const Peer peer = channel->peer();
+      const Result<ClientId> id = core.connected(
+          {peer.address, traits.reliable, traits.max_message, peer.pid == std::optional(::getpid())}, Clock::now());
       if (!id) {  // too many
         static_cast<void>(channel->close(Time{}));
         continue;

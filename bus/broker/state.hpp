@@ -104,6 +104,8 @@ struct Client {
   bool died = false;
   Time hello_until{};
   std::uint32_t window_messages = 0, window_bytes = 0, max_payload = 0;  // what it was told, whatever holds now
+  std::uint32_t subscribed = 0;  // the same: what it shall tell a broker after this one
+  bool is_told = false;          // of that, whenever it changes
 
   // Publishing.
   std::uint64_t came = 0;  // highest sequence
@@ -155,7 +157,8 @@ struct Core::State {
         name(std::move(its_name)),
         output(its_output),
         started(at),
-        gathering_until(at + its_limits.gather) {}
+        gathering_until(at + its_limits.gather),
+        gathering_at_most(at + std::max(its_limits.gather, its_limits.gather_longest)) {}
 
   const Core& core;
   Limits limits;
@@ -178,8 +181,13 @@ struct Core::State {
 
   std::unordered_map<std::uint64_t, Publisher> publishers;  // those who asked for `delivered`
   std::list<Estate> estates;                                // oldest first
-  Time gathering_until;    // before that, what is to be `delivered` waits for the nodes to come back
-  bool gathering = false;  // something does
+  // Before that, what is to be `delivered` waits for the nodes to come back; longer while some subscriptions have not.
+  const Time gathering_until, gathering_at_most;
+  bool gathering = false;       // something waits
+  std::uint32_t expected = 0;   // subscriptions that were in force with the broker before, as far as nodes know
+  std::uint32_t back = 0;       // how many of them have come
+  std::uint32_t surviving = 0;  // subscriptions of nodes that do not end with this broker's process
+  std::optional<Time> tell_at;  // that there are fewer
 
   struct Kept {
     std::deque<std::pair<std::uint64_t, Shared>> messages;  // with the number of their arrival; never none
@@ -247,13 +255,23 @@ struct Core::State {
   [[nodiscard]] bool memory_is_for_next() noexcept;
   void set_window(Client&, std::uint64_t cost) noexcept;
   void widen_window(Client&) noexcept;
-  [[nodiscard]] protocol::Welcome welcome(const Client&) const noexcept;
+  void welcome(Client&) noexcept;
   void receipt(Client&) noexcept;
   void receipt_if_due(Client&) noexcept;
   void answer(Client&, std::uint32_t token) noexcept;
   void silence(Client&) noexcept;
   void farewell(Client&) noexcept;
-  void after_gathering() noexcept;
+
+  // gather.cpp: nodes that have lost another broker
+  [[nodiscard]] bool all_are_back() const noexcept;
+  void wait_for_all() noexcept;
+  void look_who_is_back() noexcept;
+  void count_survivor(const Subscription&) noexcept;
+  void uncount_survivor(const Subscription&) noexcept;
+  void tell_survivors() noexcept;
+  void tell_surviving(Client&) noexcept;
+  bool note_surviving(Client&) noexcept;
+  [[nodiscard]] std::uint32_t worth_waiting_for() const noexcept;
 
   // deliver.cpp: subscriptions
   void on(Client&, const protocol::Taken&);

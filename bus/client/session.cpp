@@ -21,7 +21,8 @@ Session::Session(Identity identity, SessionEvents& events) : identity_(std::move
 // ---- the connection ----
 
 void Session::greet() {
-  put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name, was_up_});
+  put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name, was_up_,
+                      limits_.subscribed});
 }
 
 void Session::connected(bool reliable, std::size_t max_frame, Time now) {
@@ -88,6 +89,7 @@ void Session::on(const protocol::Welcome& welcome) {
     const bool was_full = window_is_full();
     limits_.window_messages = std::max(limits_.window_messages, welcome.window_messages);
     limits_.window_bytes = std::max(limits_.window_bytes, welcome.window_bytes);
+    limits_.subscribed = welcome.subscribed;
     after_window(was_full);
     return;
   }

@@ -214,6 +214,7 @@ void read(Fields& from, Hello& frame) noexcept {
   frame.instance = from.instance();
   frame.publisher = from.u64();
   frame.sequence = from.u64();
+  frame.subscribed = from.u32();
   frame.name = from.first_text(kMaxText);
   frame.again = from.flag(kAgain);
 }
@@ -307,6 +308,7 @@ void read(Fields& from, Welcome& frame) noexcept {
   frame.window_bytes = from.u32();
   frame.max_payload = from.u32();
   frame.subscriptions = from.u32();
+  frame.subscribed = from.u32();
   frame.name = from.first_text(kMaxText);
 }
 

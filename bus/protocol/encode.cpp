@@ -55,7 +55,8 @@ void write(const Hello& frame, Writer& to) {
       .u16(frame.version)
       .instance(frame.instance)
       .u64(frame.publisher)
-      .u64(frame.sequence);
+      .u64(frame.sequence)
+      .u32(frame.subscribed);
   to.text(frame.name);
 }
 
@@ -108,7 +109,7 @@ void write(const Bye& frame, Writer& to) { to.head(Type::bye, 0, 0, flag(frame.s
 void write(const Welcome& frame, Writer& to) {
   to.head(Type::welcome, kMagic, frame.name.size()).u16(frame.version).instance(frame.instance);
   to.u32(frame.window_messages).u32(frame.window_bytes).u32(frame.max_payload).u32(frame.subscriptions);
-  to.text(frame.name);
+  to.u32(frame.subscribed).text(frame.name);
 }
 
 void write(const Refused& frame, Writer& to) {

@@ -58,10 +58,11 @@ using Instance = std::array<std::uint8_t, 16>;  // random, of a node or broker f
 struct Hello {
   std::uint16_t version = kVersion;
   Instance instance{};
-  std::uint64_t publisher = 0;  // random; with a sequence it names a message for ever
-  std::uint64_t sequence = 0;   // of the last message that it has published so far
-  std::string_view name{};      // for people
-  bool again = false;           // it has lost a broker: those who subscribed there may be on their way here, too
+  std::uint64_t publisher = 0;   // random; with a sequence it names a message for ever
+  std::uint64_t sequence = 0;    // of the last message that it has published so far
+  std::string_view name{};       // for people
+  bool again = false;            // it has lost a broker: those who subscribed there may be on their way here, too
+  std::uint32_t subscribed = 0;  // how many, as the last welcome there said
 };
 
 struct Subscribe {
@@ -152,6 +153,9 @@ struct Welcome {
   std::uint32_t max_payload = 0;  // bytes of subject, reply, headers and payload together
   std::uint32_t subscriptions = 0;
   std::string_view name{};
+  // Subscriptions of all nodes but those in the broker's own process, which end with it: what a broker after this one
+  // has to wait for. Told to those who publish what is to be `delivered`; 0 to others.
+  std::uint32_t subscribed = 0;
 };
 
 /// The answer to a hello, a subscription or anything else that is not to be. Ends the connection if `id` is 0.

@@ -179,18 +179,3 @@ TEST_CASE("a window of one message opens after that was held back", "[broker]") 
   REQUIRE(bench.told<Receipt>(sender).size() == 1);
   CHECK(bench.told<Receipt>(sender)[0].sequence == 1);
 }
-
-TEST_CASE("a broker that starts gathers before it delivers: nobody who comes back in time misses a message",
-          "[broker]") {
-  Bench bench{bus::broker::Limits{}};
-  const ClientId sender = bench.join(1, true, 1);
-  bench.publish(sender, 1, "a", Level::delivered, true);
-  bench.publish(sender, 2, "a", Level::delivered);
-  bench.publish(sender, 3, "a");
-  bench.pass(200ms);
-  const ClientId late = bench.join(2);
-  bench.subscribe(late, 1, "a");
-  CHECK(bench.got(late, 1).empty());
-  bench.pass(200ms);
-  CHECK(bench.got(late, 1) == "1,2,3");
-}

@@ -61,8 +61,8 @@ std::string line(std::string_view type, const Parts&... parts) {
 // Each names every member: a new one does not compile until it is here.
 struct Describe {
   std::string operator()(const Hello& f) const {
-    const auto& [version, instance, publisher, sequence, called, again] = f;
-    return line("hello", version, instance, publisher, sequence, called, again);
+    const auto& [version, instance, publisher, sequence, called, again, subscribed] = f;
+    return line("hello", version, instance, publisher, sequence, called, again, subscribed);
   }
   std::string operator()(const Subscribe& f) const {
     const auto& [subscription, pattern, queue, depth, full, history, again] = f;
@@ -103,8 +103,9 @@ struct Describe {
   }
   std::string operator()(const Bye& f) const { return line("bye", f.sequence, f.stays); }
   std::string operator()(const Welcome& f) const {
-    const auto& [version, instance, window_messages, window_bytes, max_payload, subscriptions, called] = f;
-    return line("welcome", version, instance, window_messages, window_bytes, max_payload, subscriptions, called);
+    const auto& [version, instance, window_messages, window_bytes, max_payload, subscriptions, called, subscribed] = f;
+    return line("welcome", version, instance, window_messages, window_bytes, max_payload, subscriptions, called,
+                subscribed);
   }
   std::string operator()(const Refused& f) const {
     const auto& [id, why, text] = f;
@@ -191,15 +192,15 @@ std::vector<Golden> golden() {
                      "01 00"
                      "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"
                      "01 02 03 04 05 06 07 08"
-                     "09 00 00 00 00 00 00 00"
+                     "09 00 00 00 00 00 00 00  00 00 00 00"
                      "63 61 6d"),
                  0x04});
-  all.push_back({"hello_again", Hello{1, kNode, kPublisher, 9, "cam", true},
+  all.push_back({"hello_again", Hello{1, kNode, kPublisher, 9, "cam", true, 5},
                  hex("01 04 03 00 69 70 63 62"
                      "01 00"
                      "00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f"
                      "01 02 03 04 05 06 07 08"
-                     "09 00 00 00 00 00 00 00"
+                     "09 00 00 00 00 00 00 00  05 00 00 00"
                      "63 61 6d"),
                  0x04});
   all.push_back({"subscribe", Subscribe{7, "a.*", "w", 1024, Full::drop_old, 5, true},
@@ -245,11 +246,11 @@ std::vector<Golden> golden() {
   all.push_back({"query", Query{23, "status"}, hex("09 00 06 00 17 00 00 00  73 74 61 74 75 73")});
   all.push_back({"bye", Bye{9, false}, hex("0a 00 00 00 00 00 00 00  09 00 00 00 00 00 00 00"), 0x80});
   all.push_back({"bye_stays", Bye{9, true}, hex("0a 80 00 00 00 00 00 00  09 00 00 00 00 00 00 00"), 0x80});
-  all.push_back({"welcome", Welcome{1, kBroker, 4096, 8U << 20, 1U << 20, 512, "lab"},
+  all.push_back({"welcome", Welcome{1, kBroker, 4096, 8U << 20, 1U << 20, 512, "lab", 5},
                  hex("81 00 03 00 69 70 63 62"
                      "01 00"
                      "10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f"
-                     "00 10 00 00  00 00 80 00  00 00 10 00  00 02 00 00"
+                     "00 10 00 00  00 00 80 00  00 00 10 00  00 02 00 00  05 00 00 00"
                      "6c 61 62")});
   all.push_back({"refused", Refused{7, Errc::permission_denied, "no"}, hex("82 00 02 00 07 00 00 00  0b  6e 6f")});
   all.push_back({"subscribed", Subscribed{7}, hex("83 00 00 00 07 00 00 00")});
@@ -476,8 +477,8 @@ TEST_CASE("strings have limits, and nothing beyond them is believed", "[protocol
                       bytes.begin() + static_cast<std::ptrdiff_t>(to));
   };
   const std::vector<Text> texts{
-      {"hello name", 1024, hex("01 00"), slice(hello, 4, 42), {}},
-      {"welcome name", 1024, hex("81 00"), slice(welcome, 4, 42), {}},
+      {"hello name", 1024, hex("01 00"), slice(hello, 4, 46), {}},
+      {"welcome name", 1024, hex("81 00"), slice(welcome, 4, 46), {}},
       {"pattern", 256, hex("02 00"), hex("07 00 00 00  00 00 00 00  00 00 00 00  00  00 00"), {}},
       {"queue", 1024, hex("02 00 01 00 07 00 00 00  00 00 00 00  00 00 00 00  00"), hex("61"), {}},
       {"publish subject", 256, hex("04 00"), slice(publish, 4, 16), kHi},
@@ -677,7 +678,7 @@ class Maker {
   Frame make() {
     switch (random_() % std::variant_size_v<Frame>) {
       case 0:
-        return Hello{1, instance(), u64(), u64(), text(), yes()};
+        return Hello{1, instance(), u64(), u64(), text(), yes(), u32()};
       case 1:
         return Subscribe{u32(), pattern(), text(), u32(), static_cast<Full>(random_() % 4), u32(), yes()};
       case 2:
@@ -699,7 +700,7 @@ class Maker {
       case 9:
         return Bye{u64(), yes()};
       case 10:
-        return Welcome{1, instance(), u32(), u32(), u32(), u32(), text()};
+        return Welcome{1, instance(), u32(), u32(), u32(), u32(), text(), u32()};
       case 11:
         return Refused{u32(), static_cast<Errc>(1 + random_() % 15), text()};
       case 12:
