@@ -247,7 +247,7 @@ class Session {
   void drop_here(std::uint32_t, Subscription&, std::uint64_t index);
   void count_missing(Subscription&, std::uint64_t index);
   void skip_to_last(Subscription&);
-  void stop_sending(std::uint32_t subscription);
+  [[nodiscard]] Subscription* find_or_stop(std::uint32_t subscription);
   [[nodiscard]] bool fits(std::size_t size, std::size_t content) const noexcept;
   [[nodiscard]] bool goes_with_gathered(std::string_view subject, Bytes payload) const noexcept;
   [[nodiscard]] std::uint64_t gather(std::string_view subject, Bytes payload);

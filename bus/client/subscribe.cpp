@@ -34,13 +34,10 @@ void Session::send_subscribe(std::uint32_t number, const Subscription& subscript
 }
 
 void Session::on(const protocol::Subscribed& subscribed) {
-  const auto found = subscriptions_.find(subscribed.subscription);
-  if (found == subscriptions_.end()) {
-    stop_sending(subscribed.subscription);
-    return;
-  }
-  found->second.confirmed = true;
-  if (std::exchange(found->second.in_force, true)) return;
+  Subscription* const subscription = find_or_stop(subscribed.subscription);
+  if (subscription == nullptr) return;
+  subscription->confirmed = true;
+  if (std::exchange(subscription->in_force, true)) return;
   events_.subscribed(subscribed.subscription);
 }
 
@@ -59,10 +56,13 @@ void Session::unsubscribe(std::uint32_t number, Time now) {
   subscriptions_.erase(found);
 }
 
-/// The broker goes on with a subscription that is over: on a lossy link it has not heard of that, or has heard the
-/// request for it after the end.
-void Session::stop_sending(std::uint32_t number) {
+/// The subscription that the broker speaks of. Null: it ended while that was on its way; or, on a lossy link, the
+/// broker has not heard of the end, or has heard the request for it after the end.
+Session::Subscription* Session::find_or_stop(std::uint32_t number) {
+  const auto found = subscriptions_.find(number);
+  if (found != subscriptions_.end()) return &found->second;
   if (!reliable_) put(protocol::Unsubscribe{number});
+  return nullptr;
 }
 
 /// The broker has sent up to this: what of it did not come is missing, or late.
@@ -91,12 +91,9 @@ void Session::skip_to_last(Subscription& subscription) {
 }
 
 void Session::on(const protocol::Deliver& deliver) {
-  const auto found = subscriptions_.find(deliver.subscription);
-  if (found == subscriptions_.end()) {  // it ended while this was on its way
-    stop_sending(deliver.subscription);
-    return;
-  }
-  Subscription& subscription = found->second;
+  Subscription* const found = find_or_stop(deliver.subscription);
+  if (found == nullptr) return;
+  Subscription& subscription = *found;
   const std::uint64_t index = subscription.offset + deliver.index;
   if (index > subscription.index) {
     if (index - subscription.index > 1) count_missing(subscription, index - 1);
@@ -142,12 +139,9 @@ void Session::on(const protocol::Deliver& deliver) {
 }
 
 void Session::on(const protocol::DeliverBatch& batch) {
-  const auto found = subscriptions_.find(batch.subscription);
-  if (found == subscriptions_.end()) {  // it ended while this was on its way
-    stop_sending(batch.subscription);
-    return;
-  }
-  Subscription& subscription = found->second;
+  Subscription* const found = find_or_stop(batch.subscription);
+  if (found == nullptr) return;
+  Subscription& subscription = *found;
   const std::uint64_t first = subscription.offset + batch.index;
   if (!reliable_ || first != subscription.index + 1) {
     events_.hang_up(Errc::corrupt, "the broker sent a batch on a link that loses frames, or left something out", false);
@@ -216,12 +210,9 @@ void Session::refuse(std::uint32_t number, MessageId message, Time now) {
 
 /// The broker waits for word: what has not come by now was lost.
 void Session::on(const protocol::Progress& progress) {
-  const auto found = subscriptions_.find(progress.subscription);
-  if (found == subscriptions_.end()) {
-    stop_sending(progress.subscription);
-    return;
-  }
-  Subscription& subscription = found->second;
+  Subscription* const found = find_or_stop(progress.subscription);
+  if (found == nullptr) return;
+  Subscription& subscription = *found;
   const std::uint64_t index = subscription.offset + progress.index;
   if (index > subscription.index) count_missing(subscription, index);
   skip_to_last(subscription);

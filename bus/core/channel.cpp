@@ -27,43 +27,37 @@ Channel::Channel(std::unique_ptr<ChannelImpl> impl, WaitMode wait, std::string a
 
 Channel::~Channel() { close(); }
 
-std::error_code Channel::try_send(std::span<const std::byte> payload) noexcept {
-  if (!state_) return Errc::closed;
-  ChannelState& state = *state_;
+namespace {
+
+/// Sends with `attempt(implementation)`, as the one sender that there may be, and counts it.
+template <class Attempt>
+std::error_code send_with(ChannelState* state, std::size_t size, Attempt attempt) noexcept {
+  if (state == nullptr) return Errc::closed;
   std::error_code outcome = Errc::closed;
-  const Gate::Entry entry(state.gate, Gate::kSender);
+  const Gate::Entry entry(state->gate, Gate::kSender);
   if (entry) {
-    if (const std::error_code error = state.begin_send()) return error;
-    outcome = state.impl->try_send(payload);
+    if (const std::error_code error = state->begin_send()) return error;
+    outcome = attempt(*state->impl);
   }
-  state.count_sent(outcome, payload.size());
+  state->count_sent(outcome, size);
   return outcome;
+}
+
+}  // namespace
+
+std::error_code Channel::try_send(std::span<const std::byte> payload) noexcept {
+  return send_with(state_.get(), payload.size(), [&](ChannelImpl& impl) noexcept { return impl.try_send(payload); });
 }
 
 std::error_code Channel::try_send(std::span<const std::byte> head, std::span<const std::byte> tail) noexcept {
-  if (!state_) return Errc::closed;
-  ChannelState& state = *state_;
-  std::error_code outcome = Errc::closed;
-  const Gate::Entry entry(state.gate, Gate::kSender);
-  if (entry) {
-    if (const std::error_code error = state.begin_send()) return error;
-    outcome = state.impl->try_send_pieces(head, tail);
-  }
-  state.count_sent(outcome, head.size() + tail.size());
-  return outcome;
+  return send_with(state_.get(), head.size() + tail.size(),
+                   [&](ChannelImpl& impl) noexcept { return impl.try_send_pieces(head, tail); });
 }
 
 std::error_code Channel::send(std::span<const std::byte> payload, Deadline deadline) noexcept {
-  if (!state_) return Errc::closed;
-  ChannelState& state = *state_;
-  std::error_code outcome = Errc::closed;
-  const Gate::Entry entry(state.gate, Gate::kSender);
-  if (entry) {
-    if (const std::error_code error = state.begin_send()) return error;
-    outcome = state.wait_for(Ready::send, deadline, [&]() noexcept { return state.impl->try_send(payload); });
-  }
-  state.count_sent(outcome, payload.size());
-  return outcome;
+  return send_with(state_.get(), payload.size(), [&](ChannelImpl& impl) noexcept {
+    return state_->wait_for(Ready::send, deadline, [&]() noexcept { return impl.try_send(payload); });
+  });
 }
 
 Result<Message> Channel::try_receive() noexcept {

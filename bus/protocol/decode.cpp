@@ -26,8 +26,6 @@ bool known(Full full) noexcept {
   return false;
 }
 
-bool known(Reason reason) noexcept { return static_cast<std::size_t>(reason) < kReasons; }
-
 bool known(Errc why) noexcept {
   switch (why) {
     case Errc::would_block:
@@ -71,6 +69,11 @@ class Fields {
   std::uint16_t u16() noexcept { return number<std::uint16_t>(); }
   std::uint32_t u32() noexcept { return number<std::uint32_t>(); }
   std::uint64_t u64() noexcept { return number<std::uint64_t>(); }
+  Reason reason() noexcept {
+    const auto value = static_cast<Reason>(u8());
+    require(static_cast<std::size_t>(value) < kReasons);
+    return value;
+  }
   MessageId message() noexcept {
     const std::uint64_t publisher = u64();
     return {publisher, u64()};
@@ -329,8 +332,7 @@ void read(Fields& from, Progress& frame) noexcept {
 void read(Fields& from, Dropped& frame) noexcept {
   frame.subscription = from.id();
   frame.count = from.u64();
-  frame.reason = static_cast<Reason>(from.u8());
-  from.require(known(frame.reason));
+  frame.reason = from.reason();
 }
 
 void read(Fields& from, Receipt& frame) noexcept {
@@ -344,8 +346,7 @@ void read(Fields& from, Outcome& frame) noexcept {
   frame.sequence = from.u64();
   frame.reached = from.u32();
   frame.failed = from.u32();
-  frame.reason = static_cast<Reason>(from.u8());
-  from.require(known(frame.reason));
+  frame.reason = from.reason();
 }
 
 void read(Fields& from, Flushed& frame) noexcept { frame.token = from.id(); }

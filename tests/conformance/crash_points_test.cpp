@@ -136,7 +136,7 @@ class Continue {
       return stopped_ || victim_.process().ended();
     }));
     if (!stopped_) return;
-    let_pass(5ms);
+    let_pass(5ms);  // the length of the stop
     victim_.process().kill(SIGCONT);
   }
   Peer& victim_;

@@ -66,12 +66,13 @@ class Victim {
 template <class Buses>
 void run_rounds(Buses& buses) {
   const auto is_over = [](const auto& one) { return one.victim->survived(); };
-  while (!std::all_of(buses.begin(), buses.end(), is_over)) {
+  const auto all_are_over = [&] {
     for (auto& one : buses) {
       if (!is_over(one)) one.look();
     }
-    let_pass(1ms);  // between two looks, as eventually() does
-  }
+    return std::all_of(buses.begin(), buses.end(), is_over);
+  };
+  REQUIRE(eventually(all_are_over, forever));  // look() has a deadline for each round
 }
 
 void say(const std::string& scheme, const Victim& victim, const std::string& of, const Json& sum) {

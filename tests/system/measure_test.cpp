@@ -91,7 +91,7 @@ struct Measuring {
     for (const pid_t pid : pids) {
       REQUIRE(eventually([&] { return kernel_state("/proc/" + std::to_string(pid)) == 'T'; }));
     }
-    let_pass(length);
+    let_pass(length);  // the pause itself
     for (const pid_t pid : pids) REQUIRE(::kill(pid, SIGCONT) == 0);
   }
 
