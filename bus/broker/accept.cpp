@@ -484,6 +484,7 @@ void Core::State::silence(Client& client) noexcept {
 
 void Core::State::farewell(Client& client) noexcept {
   receipt(client);
+  tell_all_drops(client);
   control(client, protocol::Farewell{client.accepted, client.delivered});
   if (client.over) return;
   client.leaving = true;

@@ -171,6 +171,7 @@ void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
   }
   ++totals.subscriptions;
   count_survivor(subscription);
+  subscription.again = subscribe.again;
   if (subscribe.again) ++back;
   control(client, protocol::Subscribed{subscribe.subscription});
   if (subscribe.history > 0) send_history(subscription, subscribe.history);
@@ -186,8 +187,14 @@ void Core::State::on(Client& client, const protocol::Unsubscribe& unsubscribe) {
   client.ended.erase(unsubscribe.subscription);
   const auto found = client.subscriptions.find(unsubscribe.subscription);
   if (found == client.subscriptions.end() || found->second->ended) return;
-  found->second->ended = true;
-  ended_alone.push_back(found->second.get());
+  Subscription& subscription = *found->second;
+  if (client.connection.reliable) {  // the last word on it
+    if (subscription.dropped != subscription.told) tell_drops(subscription);
+    control(client, protocol::Progress{subscription.id, subscription.sent});
+    if (client.over) return;
+  }
+  subscription.ended = true;
+  ended_alone.push_back(&subscription);
 }
 
 /// One that waits for 0 takes back what waits under its token: its answer is the last.
@@ -230,6 +237,7 @@ void Core::State::look_at_watches() noexcept {
 void Core::State::refuse(Client& client, Errc why, std::string_view text) noexcept {
   if (client.over) return;
   client.control.clear();
+  control_waiting -= std::exchange(client.control_bytes, 0);
   try {
     std::vector<std::byte> bytes;
     protocol::encode(protocol::Refused{0, why, text}, bytes);
@@ -312,6 +320,7 @@ void Core::State::forget(Client& client) noexcept {
   }
   std::erase(for_memory, client.id);
   granted -= client.granted;
+  control_waiting -= client.control_bytes;
   held_back -= client.held_back.cost();
   // What was published and is held back was not accepted: its publisher knows that, or is gone.
   clients.erase(client.id);
@@ -334,6 +343,7 @@ void Core::tick(Time now) noexcept {
   }
   state.look_who_is_back();
   state.tell_survivors();
+  state.tell_untold();
   if (state.watches_due) state.look_at_watches();
   if (!state.estates.empty()) state.hand_over_estates();
   state.forget_publishers();
@@ -371,6 +381,7 @@ void Core::stop(Time now) noexcept {
     if (client->over) continue;
     if (client->greeted) {
       state.receipt(*client);
+      state.tell_all_drops(*client);
       state.control(*client, protocol::Farewell{client->accepted, client->delivered});
     }
     state.leave(*client, false);

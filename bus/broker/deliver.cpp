@@ -7,8 +7,13 @@
 namespace bus::broker {
 
 namespace {
+
 constexpr std::array<Reason, 2> kDropReasons{Reason::queue_full, Reason::too_large};
-}
+constexpr auto kTellDrops = std::chrono::milliseconds(100);           // at the latest
+constexpr std::uint64_t kControlOfAnyone = std::uint64_t{256} << 10;  // bytes that may wait whatever others have
+constexpr std::size_t kControlOverhead = 64;                          // what it costs to keep one
+
+}  // namespace
 
 /// Whether its next message need not wait here.
 bool Core::State::goes_at_once(const Subscription& subscription) const noexcept {
@@ -161,6 +166,10 @@ void Core::State::refuse_copy(Subscription& subscription, MessageId id, Reason r
   ++subscription.dropped[static_cast<std::size_t>(reason)];
   ++totals.dropped[static_cast<std::size_t>(reason)];
   subscription.client->untold = true;
+  if (!tell_drops_at) {
+    tell_drops_at = now + kTellDrops;
+    due(*tell_drops_at);
+  }
   if (const auto it = subscription.unacknowledged.find({id.publisher, id.sequence});
       it != subscription.unacknowledged.end()) {
     Pending& pending = *it->second.pending;
@@ -176,6 +185,23 @@ void Core::State::tell_drops(Subscription& subscription) noexcept {
     control(*subscription.client, protocol::Dropped{subscription.id, reason, subscription.dropped[i]});
   }
   subscription.told = subscription.dropped;
+}
+
+void Core::State::tell_all_drops(Client& client) noexcept {
+  client.untold = false;
+  for (auto& [number, subscription] : client.subscriptions) {
+    if (!subscription->ended && subscription->dropped != subscription->told) tell_drops(*subscription);
+  }
+}
+
+/// Those to whom nothing was sent since, before which it would have been told.
+void Core::State::tell_untold() noexcept {
+  if (!tell_drops_at) return;
+  if (now < *tell_drops_at) return due(*tell_drops_at);
+  tell_drops_at.reset();
+  for (auto& [id, client] : clients) {
+    if (client->untold && !client->blocked && !client->over) tell_all_drops(*client);
+  }
 }
 
 void Core::State::make_ready(Subscription& subscription) noexcept {
@@ -217,6 +243,9 @@ void Core::State::pump(Client& client) noexcept {
       client.blocked = true;
       return;
     }
+    const std::size_t cost = client.control.front().size() + kControlOverhead;
+    client.control_bytes -= cost;
+    control_waiting -= cost;
     client.control.pop_front();
   }
   if (client.leaving) {
@@ -234,12 +263,7 @@ void Core::State::pump(Client& client) noexcept {
     client.bytes -= subscription.waiting.pop(sent);
     next_ready(client, true);
   }
-  if (client.untold && !client.blocked) {  // those that have sent nothing since
-    client.untold = false;
-    for (auto& [number, subscription] : client.subscriptions) {
-      if (!subscription->ended && subscription->dropped != subscription->told) tell_drops(*subscription);
-    }
-  }
+  if (client.untold && !client.blocked) tell_all_drops(client);
   if (!client.awaited) return;
   client.awaited = false;  // room in the channel, or fewer bytes that wait, may be room for any of them
   for (auto& [number, subscription] : client.subscriptions) {
@@ -256,7 +280,8 @@ void Core::State::wake_publishers(Subscription& subscription) noexcept {
   subscription.publishers.clear();
 }
 
-/// Sends a frame, or keeps it until there is room: before all messages. Without memory for it the client is lost.
+/// Sends a frame, or keeps it until there is room: before all messages. Without memory for it the client is lost; so is
+/// one that takes nothing and goes on asking.
 void Core::State::control(Client& client, const protocol::Frame& frame) noexcept {
   if (client.over) return;
   try {
@@ -264,7 +289,13 @@ void Core::State::control(Client& client, const protocol::Frame& frame) noexcept
     protocol::encode(frame, bytes);
     if (client.control.empty() && !client.blocked && output.send(client.id, bytes, {})) return;
     client.blocked = true;
+    const bool too_much = client.control_bytes > kControlOfAnyone &&
+                          (client.control_bytes > limits.client_bytes || control_waiting > limits.memory / 8);
+    if (too_much) return refuse(client, Errc::no_room, "it takes nothing of what it is told");
+    const std::size_t cost = bytes.size() + kControlOverhead;
     client.control.push_back(std::move(bytes));
+    client.control_bytes += cost;
+    control_waiting += cost;
   } catch (const std::bad_alloc&) {
     output.hang_up(client.id, kOutOfMemory);
     leave(client, true);
@@ -315,6 +346,7 @@ void Core::State::remove(Subscription& subscription, bool died) noexcept {
   subscription.ended = true;
   Client& client = *subscription.client;
   uncount_survivor(subscription);
+  if (died && subscription.again) --back;  // and may come once more
   if (subscription.ready) {
     while (client.first_ready != &subscription) next_ready(client, true);
     next_ready(client, false);

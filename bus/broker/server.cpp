@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <condition_variable>
 #include <exception>
@@ -27,6 +28,8 @@ constexpr std::size_t kReadsInARow = 64;                 // from one client, bef
 constexpr unsigned kRoundsBetweenLooks = 32;             // of a busy loop, in which only some clients are asked
 constexpr auto kClosing = 1s;                            // for a channel's last frames to be taken
 constexpr auto kClosingAgain = 1ms;                      // until it is looked whether they were
+constexpr std::size_t kMostLeaving = 64;                 // more at a time are closed at once
+constexpr auto kRoomAgain = 1ms;                         // where nothing can be had to wait for room with
 constexpr Poller::Key kListener = Poller::Key{1} << 32;  // keys below are clients'
 constexpr Poller::Key kRoom = Poller::Key{1} << 33;
 
@@ -111,20 +114,59 @@ struct Server::State final : Output {
       any = true;
       const Traits traits = channel->traits();
       const Peer peer = channel->peer();
-      const Result<ClientId> id = core.connected(
-          {peer.address, traits.reliable, traits.max_message, peer.pid == std::optional(::getpid())}, Clock::now());
-      if (!id) {  // too many
-        static_cast<void>(channel->close(Time{}));
+      const bool own = peer.uid && peer.pid == std::optional(::getpid());  // as the kernel says: others may claim it
+      const Result<ClientId> id =
+          core.connected({peer.address, traits.reliable, traits.max_message, own}, Clock::now());
+      if (!id) {
+        turn_away(std::move(*channel), "the broker has as many clients as its limits allow, or is stopping");
         continue;
       }
-      auto link = std::make_unique<Link>();
-      link->channel = std::move(*channel);
-      link->channel.stay_awake(Patience::kStayAwake);
-      link->id = *id;
-      poller.add(link->channel, *id);
-      heat(*link);
-      links.emplace(*id, std::move(link));
+      try {
+        let_in(std::move(*channel), *id);
+      } catch (const std::exception&) {  // no descriptors, or no memory
+        core.disconnected(*id, true, Clock::now());
+      }
     }
+  }
+
+  void let_in(Channel channel, ClientId id) {
+    auto link = std::make_unique<Link>();
+    link->channel = std::move(channel);
+    link->channel.stay_awake(Patience::kStayAwake);
+    link->id = id;
+    hot.reserve(std::bit_ceil(hot.size() + 1));
+    Link& there = *links.emplace(id, std::move(link)).first->second;
+    try {
+      poller.add(there.channel, id);
+    } catch (...) {
+      links.erase(id);
+      throw;
+    }
+    heat(there);
+  }
+
+  /// With a word that says why, if there is room for it.
+  void turn_away(Channel channel, std::string_view why) noexcept {
+    try {
+      std::vector<std::byte> bytes;
+      protocol::encode(protocol::Refused{0, Errc::no_room, why}, bytes);
+      static_cast<void>(channel.try_send(bytes));
+      close_politely(std::move(channel));
+    } catch (const std::bad_alloc&) {  // then without
+      static_cast<void>(channel.close(Time{}));
+    }
+  }
+
+  /// When what was sent is out, or has had the time for it.
+  void close_politely(Channel channel) noexcept {
+    if (channel.try_flush() == Errc::would_block && leaving.size() < kMostLeaving) {
+      try {
+        leaving.emplace_back(std::move(channel), Clock::now() + kClosing);
+        return;
+      } catch (const std::bad_alloc&) {  // then not so politely
+      }
+    }
+    static_cast<void>(channel.close(Time{}));
   }
 
   void heat(Link& link) {
@@ -176,13 +218,7 @@ struct Server::State final : Output {
     std::erase(hot, id);
     std::erase(waiting, id);
     links.erase(found);
-    if (politely && channel.try_flush() == Errc::would_block) {
-      try {
-        leaving.emplace_back(std::move(channel), Clock::now() + kClosing);
-        return;
-      } catch (const std::bad_alloc&) {  // then not so politely
-      }
-    }
+    if (politely) return close_politely(std::move(channel));
     static_cast<void>(channel.close(Time{}));
   }
 
@@ -247,7 +283,11 @@ struct Server::State final : Output {
   void look(Deadline deadline) {
     std::array<Poller::Key, 64> ready{};
     if (deadline != Time{}) {
-      for (const ClientId id : waiting) poller.want_room(links.find(id)->second->channel, kRoom);
+      try {
+        for (const ClientId id : waiting) poller.want_room(links.find(id)->second->channel, kRoom);
+      } catch (const std::exception&) {  // no descriptors, or no memory
+        deadline = std::min(deadline, in(kRoomAgain));
+      }
     }
     const std::size_t count = poller.wait(ready, deadline);
     const std::lock_guard lock(mutex);

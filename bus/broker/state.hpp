@@ -71,6 +71,7 @@ struct Subscription : Route {
   std::uint32_t depth = 1;
   Full full = Full::block;
   bool ended = false;
+  bool again = false;  // it was in force with the broker before
   Time made{};
   bool ready = false;  // it is in its client's list of those with something to send
   Subscription* next_ready = nullptr;
@@ -130,7 +131,8 @@ struct Client {
   std::map<std::uint32_t, std::pair<Errc, std::string_view>> ended;  // and it has not said that it knows: lossy links
   std::uint64_t bytes = 0;                                           // waiting in queues
   std::uint64_t delivered = 0;
-  bool blocked = false;  // its channel has no room
+  bool blocked = false;             // its channel has no room
+  std::uint64_t control_bytes = 0;  // of `control`
 
   struct WatchFor {
     std::uint32_t token, count;
@@ -169,9 +171,10 @@ struct Core::State {
   const Time started;
   Time now{};  // of the present call
 
-  std::uint64_t held = 0;       // what all Stored cost
-  std::uint64_t held_back = 0;  // what all that is held back costs: publishers' windows bound it
-  std::uint64_t granted = 0;    // what these windows may cost
+  std::uint64_t held = 0;             // what all Stored cost
+  std::uint64_t held_back = 0;        // what all that is held back costs: publishers' windows bound it
+  std::uint64_t granted = 0;          // what these windows may cost
+  std::uint64_t control_waiting = 0;  // bytes of clients' control frames that have no room
   boost::unordered_flat_map<ClientId, std::unique_ptr<Client>> clients;
   ClientId last_client = 0;
   std::uint32_t strangers = 0;
@@ -183,11 +186,12 @@ struct Core::State {
   std::list<Estate> estates;                                // oldest first
   // Before that, what is to be `delivered` waits for the nodes to come back; longer while some subscriptions have not.
   const Time gathering_until, gathering_at_most;
-  bool gathering = false;       // something waits
-  std::uint32_t expected = 0;   // subscriptions that were in force with the broker before, as far as nodes know
-  std::uint32_t back = 0;       // how many of them have come
-  std::uint32_t surviving = 0;  // subscriptions of nodes that do not end with this broker's process
-  std::optional<Time> tell_at;  // that there are fewer
+  bool gathering = false;             // something waits
+  std::uint32_t expected = 0;         // subscriptions that were in force with the broker before, as far as nodes know
+  std::uint32_t back = 0;             // how many of them have come
+  std::uint32_t surviving = 0;        // subscriptions of nodes that do not end with this broker's process
+  std::optional<Time> tell_at;        // that there are fewer
+  std::optional<Time> tell_drops_at;  // to whom nothing is sent meanwhile
 
   struct Kept {
     std::deque<std::pair<std::uint64_t, Shared>> messages;  // with the number of their arrival; never none
@@ -283,6 +287,8 @@ struct Core::State {
   [[nodiscard]] bool offer(Subscription&, const Batch&, Shared& copy) noexcept;
   [[nodiscard]] bool send(Subscription&, const Batch&) noexcept;
   void tell_drops(Subscription&) noexcept;
+  void tell_all_drops(Client&) noexcept;
+  void tell_untold() noexcept;
   [[nodiscard]] bool make_way(Subscription&, std::uint64_t messages, std::uint64_t cost) noexcept;
   void refuse_copy(Subscription&, MessageId, Reason) noexcept;
   void make_ready(Subscription&) noexcept;

@@ -117,6 +117,16 @@ void NodeState::subscribed(std::uint32_t number) noexcept {
   changed.notify_all();
 }
 
+void NodeState::unsubscribed(std::uint32_t number, const ReasonCounts& dropped) noexcept {
+  const auto found = unsubscribing.find(number);
+  if (found == unsubscribing.end()) return;
+  {
+    const std::lock_guard lock(found->second->mutex);
+    for (std::size_t i = 0; i < kReasons; ++i) found->second->last_books.dropped[i] += dropped[i];
+  }
+  unsubscribing.erase(found);
+}
+
 void NodeState::ended(std::uint32_t number, Errc why, std::string_view text) {
   const auto found = feeds.find(number);
   if (found == feeds.end()) return;

@@ -47,6 +47,11 @@ Channel reach(const std::string& text, Deadline deadline) {
   const Transport& transport = find_transport(parsed);
   const auto options = read_options(transport, parsed, Options::kDefaultMaxMessage + protocol::kMostAround);
   transport.check(parsed);
+  if (options.max_message < protocol::kMostWithoutMessage) {
+    throw Error(Errc::bad_address, "join " + text + ": max_message=" + std::to_string(options.max_message) +
+                                       ": a bus needs at least " + std::to_string(protocol::kMostWithoutMessage) +
+                                       ", and that much beside each message");
+  }
   const auto connector = transport.connector(parsed, options);
   for (;;) {
     auto channel = connector->try_connect();

@@ -104,19 +104,21 @@ std::shared_ptr<Feed> NodeState::subscribe(std::string_view pattern, const Subsc
 }
 
 void NodeState::unsubscribe(Feed& feed) noexcept {
-  SubscriptionBooks books;
   {
     const std::lock_guard lock(mutex);
     if (feeds.erase(feed.number) == 0) return;
-    books = session.books(feed.number);
-    session.unsubscribe(feed.number, time());
+    {
+      const std::lock_guard feed_lock(feed.mutex);
+      feed.last_books = session.books(feed.number);
+    }
+    unsubscribing.emplace(feed.number, feed.shared_from_this());
+    if (!session.unsubscribe(feed.number, time())) unsubscribing.erase(feed.number);
   }
   const std::size_t left = feed.clear();
-  books.received -= left;
-  books.dropped[static_cast<std::size_t>(Reason::closed)] += left;
   {
     const std::lock_guard lock(feed.mutex);
-    feed.last_books = books;
+    feed.last_books.received -= left;
+    feed.last_books.dropped[static_cast<std::size_t>(Reason::closed)] += left;
   }
   const std::lock_guard lock(mutex);
   feed.end(Errc::closed, "the subscription was closed");

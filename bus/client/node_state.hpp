@@ -41,6 +41,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   void deliver(std::uint32_t subscription, const protocol::Deliver&) override;
   void deliver(std::uint32_t subscription, const protocol::DeliverBatch&) override;
   void subscribed(std::uint32_t subscription) noexcept override;
+  void unsubscribed(std::uint32_t subscription, const ReasonCounts& dropped) noexcept override;
   void ended(std::uint32_t subscription, Errc why, std::string_view text) override;
   void outcome(const protocol::Outcome&) noexcept override;
   void flushed(std::uint32_t token) noexcept override;
@@ -141,6 +142,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   std::error_code last_error;  // of connecting
   std::string last_text;
   std::map<std::uint32_t, std::shared_ptr<Feed>> feeds;
+  std::map<std::uint32_t, std::shared_ptr<Feed>> unsubscribing;  // the last word on them has not come
   std::shared_ptr<Feed> replies;  // one subscription for the answers to all our questions
   std::string inbox;              // its subject, without the last token
   bool opening_inbox = false;

@@ -32,7 +32,7 @@ Result<std::uint64_t> Session::publish(std::string_view subject, Bytes payload, 
                                        bool more_follow) {
   now_ = now;
   if (leaving_) return Errc::closed;
-  if (state_ != State::up || moving_ || !waiting_.empty()) return Errc::would_block;
+  if (state_ != State::up || moving_ || again_from_ != 0 || !waiting_.empty()) return Errc::would_block;
   const std::size_t size =
       protocol::kPublishHead + protocol::tail_size(subject, options.reply, options.headers, payload);
   const std::size_t content = subject.size() + options.reply.size() + options.headers.size() + payload.size();
@@ -128,6 +128,35 @@ void Session::send_retained(Retained& retained) {
   put(retained.frame);
 }
 
+/// With a broker that is new: from the first one on. send_again() follows.
+void Session::begin_again() noexcept {
+  for (auto& [sequence, retained] : retained_) retained.is_again = false;
+  again_open_ = again_bytes_ = 0;
+  again_from_ = retained_.empty() ? 0 : retained_.begin()->first;
+}
+
+/// As much as its window takes; the rest when some of that is settled.
+void Session::send_again() {
+  while (again_from_ != 0 && !moving_ && !leaving_) {
+    const auto next = retained_.lower_bound(again_from_);
+    if (next == retained_.end()) break;
+    Retained& retained = next->second;
+    const bool is_full = again_open_ >= limits_.window_messages || again_bytes_ + retained.bytes > limits_.window_bytes;
+    if (again_open_ > 0 && is_full) return;
+    ++again_open_;
+    again_bytes_ += retained.bytes;
+    retained.is_again = true;
+    again_from_ = next->first + 1;
+    send_retained(retained);
+  }
+  if (again_from_ == 0 || moving_ || leaving_) return;
+  again_from_ = 0;
+  for (auto& [token, question] : questions_) {  // these are about everything that came before them
+    if (std::holds_alternative<protocol::Flush>(question.frame)) put(question.frame);
+  }
+  events_.window_open();
+}
+
 /// What the broker before took, and this one would not.
 void Session::fail_too_large() {
   for (auto it = retained_.begin(); it != retained_.end();) {
@@ -177,9 +206,14 @@ void Session::on(const protocol::Outcome& outcome) {
     if (outcome.reached + outcome.failed == 0) ++books_.unreached;
   }
   retained_bytes_ -= kept->second.bytes;
+  if (kept->second.is_again) {
+    --again_open_;
+    again_bytes_ -= kept->second.bytes;
+  }
   retained_.erase(kept);
   ++books_.settled;
   events_.outcome(outcome);
+  send_again();
   after_window(was_full);
 }
 

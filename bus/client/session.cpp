@@ -80,6 +80,7 @@ void Session::disconnected() noexcept {
     events_.outcome(unknown);
   }
   unsubscribed_.clear();
+  while (!leftovers_.empty()) end_leftover(leftovers_.begin()->first);
   std::erase_if(questions_, [](const auto& entry) { return entry.second.forgotten; });
   next_.reset();
 }
@@ -90,6 +91,7 @@ void Session::on(const protocol::Welcome& welcome) {
     limits_.window_messages = std::max(limits_.window_messages, welcome.window_messages);
     limits_.window_bytes = std::max(limits_.window_bytes, welcome.window_bytes);
     limits_.subscribed = welcome.subscribed;
+    send_again();
     after_window(was_full);
     return;
   }
@@ -100,11 +102,12 @@ void Session::on(const protocol::Welcome& welcome) {
   limits_.name = {};
   for (auto& [number, subscription] : subscriptions_) send_subscribe(number, subscription);
   fail_too_large();
-  for (auto& [sequence, retained] : retained_) send_retained(retained);
+  begin_again();
   for (auto& [token, question] : questions_) {
     question.sent = now_;
-    put(question.frame);
+    if (may_ask(question.frame)) put(question.frame);
   }
+  send_again();
   if (leaving_) {  // said while there was no broker
     farewell_ = false;
     put(protocol::Bye{sequence_});
@@ -147,6 +150,8 @@ void Session::on(const protocol::Refused& refused) {
   if (subscriptions_.contains(refused.id)) {
     events_.ended(refused.id, refused.why, refused.text);  // while its books are there
     subscriptions_.erase(refused.id);
+  } else if (leftovers_.contains(refused.id)) {
+    end_leftover(refused.id);
   } else if (answered(refused.id)) {
     events_.failed(refused.id, refused.why);
   }
@@ -197,7 +202,7 @@ std::uint32_t Session::ask(protocol::Frame frame, std::string text) {
         if constexpr (std::is_same_v<One, protocol::Query>) one.what = question.text;
       },
       question.frame);
-  if (state_ == State::up) put(question.frame);
+  if (state_ == State::up && may_ask(question.frame)) put(question.frame);
   if (!reliable_) due(now_ + kAgain);
   return token;
 }
@@ -320,7 +325,8 @@ void Session::tick(Time now) {
     open = true;
     Retained& retained = it->second;
     if (retained.level == Level::delivered) {
-      if (retained.sent + kAgain <= now) send_retained(retained);
+      const bool on_its_way = again_from_ == 0 || it->first < again_from_;
+      if (on_its_way && retained.sent + kAgain <= now) send_retained(retained);
     } else if (it->first > receipted_ || retained.sent + kOutcomeLost > now) {
       receipt_wanted |= it->first > receipted_ && retained.sent + kAgain <= now;
     } else {  // it has come or was lost: its outcome would be here
@@ -336,7 +342,7 @@ void Session::tick(Time now) {
     open = true;
     if (question.sent + kAgain > now) continue;
     question.sent = now;
-    put(question.frame);
+    if (may_ask(question.frame)) put(question.frame);
   }
   if (receipt_wanted) {
     open = true;

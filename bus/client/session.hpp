@@ -83,6 +83,8 @@ class SessionEvents {
   virtual void deliver(std::uint32_t subscription, const protocol::DeliverBatch&) = 0;
   /// The subscription is in force; not said again after a reconnect.
   virtual void subscribed(std::uint32_t subscription) noexcept = 0;
+  /// The last word on a subscription that was unsubscribed: what was dropped of it that was not known then.
+  virtual void unsubscribed(std::uint32_t subscription, const ReasonCounts& dropped) noexcept = 0;
   /// The broker has refused or ended it: it is gone.
   virtual void ended(std::uint32_t subscription, Errc why, std::string_view text) = 0;
   virtual void outcome(const protocol::Outcome&) noexcept = 0;
@@ -148,7 +150,8 @@ class Session {
 
   // Subscribing. Gives the number of the subscription; subscribed() or ended() follows.
   std::uint32_t subscribe(std::string_view pattern, const SubscribeOptions&, Time now);
-  void unsubscribe(std::uint32_t subscription, Time now);
+  /// What still comes for it is dropped. True: unsubscribed() follows.
+  bool unsubscribe(std::uint32_t subscription, Time now);
   /// The application has this message now, or this node has dropped it: `index` as of Deliver.
   void taken(std::uint32_t subscription, std::uint64_t index, bool dropped, Time now);
   void acknowledge(std::uint32_t subscription, MessageId, Time now);
@@ -164,7 +167,7 @@ class Session {
 
   /// Whether publish() would look at the message at all: there is a broker, and room in the window.
   [[nodiscard]] bool may_publish() const noexcept {
-    return leaving_ || (state_ == State::up && !moving_ && waiting_.empty() && !window_is_full());
+    return leaving_ || (state_ == State::up && !moving_ && again_from_ == 0 && waiting_.empty() && !window_is_full());
   }
 
   /// The last words. Nothing is published after this; the broker's farewell shows as said_farewell().
@@ -208,6 +211,7 @@ class Session {
     Time sent{};
     std::uint32_t bytes = 0, content = 0;  // of the frame, and of what counts against the broker's limit
     bool counted = false;                  // as accepted
+    bool is_again = false;                 // on its way once more, to this broker
   };
 
   struct Question {
@@ -247,15 +251,22 @@ class Session {
   void drop_here(std::uint32_t, Subscription&, std::uint64_t index);
   void count_missing(Subscription&, std::uint64_t index);
   void skip_to_last(Subscription&);
-  [[nodiscard]] Subscription* find_or_stop(std::uint32_t subscription);
+  [[nodiscard]] Subscription* find_or_stop(std::uint32_t subscription, std::uint32_t messages = 0);
+  void end_leftover(std::uint32_t subscription) noexcept;
   [[nodiscard]] bool fits(std::size_t size, std::size_t content) const noexcept;
   [[nodiscard]] bool goes_with_gathered(std::string_view subject, Bytes payload) const noexcept;
   [[nodiscard]] std::uint64_t gather(std::string_view subject, Bytes payload);
   void send_retained(Retained&);
+  void begin_again() noexcept;
+  void send_again();
   void fail_too_large();
   [[nodiscard]] bool window_is_full() const noexcept;
   void after_window(bool was_full) noexcept;
   std::uint32_t ask(protocol::Frame, std::string text);
+  /// A flush comes after everything that is sent again.
+  [[nodiscard]] bool may_ask(const protocol::Frame& frame) const noexcept {
+    return again_from_ == 0 || !std::holds_alternative<protocol::Flush>(frame);
+  }
   [[nodiscard]] bool answered(std::uint32_t token) noexcept;
   void due(Time when) noexcept {
     if (!next_ || when < *next_) next_ = when;
@@ -279,6 +290,8 @@ class Session {
   protocol::Receipt receipt_{};                 // the latest on this connection
   std::map<std::uint64_t, Retained> retained_;  // by sequence: those that need an outcome
   std::uint64_t retained_bytes_ = 0;
+  // After a reconnect: where to go on sending again, 0 when all is on its way; and what of that is not settled.
+  std::uint64_t again_from_ = 0, again_open_ = 0, again_bytes_ = 0;
   Time window_asked_{};
   std::vector<std::byte> front_;  // of the message being published: all before its payload
   std::vector<std::byte> batch_;  // a PublishBatch of so many, but for its count
@@ -289,6 +302,12 @@ class Session {
   std::uint32_t last_number_ = 0;  // of subscriptions and tokens
   std::map<std::uint32_t, Subscription> subscriptions_;
   std::map<std::uint32_t, Question> questions_;
+  /// Unsubscribed, and the broker's last word on it has not come.
+  struct Leftover {
+    ReasonCounts known{};  // dropped there, of which the application has heard
+    ReasonCounts dropped{};
+  };
+  std::map<std::uint32_t, Leftover> leftovers_;
   std::map<std::uint32_t, int> unsubscribed_;  // lossy links: how often to say it again
   bool leaving_ = false, farewell_ = false;
   bool was_up_ = false;  // on any connection

@@ -41,28 +41,45 @@ void Session::on(const protocol::Subscribed& subscribed) {
   events_.subscribed(subscribed.subscription);
 }
 
-void Session::unsubscribe(std::uint32_t number, Time now) {
+bool Session::unsubscribe(std::uint32_t number, Time now) {
   now_ = now;
   const auto found = subscriptions_.find(number);
-  if (found == subscriptions_.end()) return;
+  if (found == subscriptions_.end()) return false;
   if (state_ == State::up) {
     if (found->second.taken != found->second.told) send_taken(number, found->second);
     put(protocol::Unsubscribe{number});
-    if (!reliable_) {
+    if (reliable_) {
+      leftovers_[number].known = found->second.dropped_there;
+    } else {
       unsubscribed_[number] = kUnsubscribeAgain;
       due(now + kAgain);
     }
   }
   subscriptions_.erase(found);
+  return leftovers_.contains(number);
 }
 
 /// The subscription that the broker speaks of. Null: it ended while that was on its way; or, on a lossy link, the
 /// broker has not heard of the end, or has heard the request for it after the end.
-Session::Subscription* Session::find_or_stop(std::uint32_t number) {
+/// `messages` come with that word: nobody takes them any more.
+Session::Subscription* Session::find_or_stop(std::uint32_t number, std::uint32_t messages) {
   const auto found = subscriptions_.find(number);
   if (found != subscriptions_.end()) return &found->second;
   if (!reliable_) put(protocol::Unsubscribe{number});
+  if (const auto left = leftovers_.find(number); left != leftovers_.end()) {
+    left->second.dropped[static_cast<std::size_t>(Reason::closed)] += messages;
+  }
+  books_.dropped[static_cast<std::size_t>(Reason::closed)] += messages;
   return nullptr;
+}
+
+/// Nothing more is heard of it.
+void Session::end_leftover(std::uint32_t number) noexcept {
+  const auto left = leftovers_.find(number);
+  if (left == leftovers_.end()) return;
+  const ReasonCounts dropped = left->second.dropped;
+  leftovers_.erase(left);
+  events_.unsubscribed(number, dropped);
 }
 
 /// The broker has sent up to this: what of it did not come is missing, or late.
@@ -91,7 +108,7 @@ void Session::skip_to_last(Subscription& subscription) {
 }
 
 void Session::on(const protocol::Deliver& deliver) {
-  Subscription* const found = find_or_stop(deliver.subscription);
+  Subscription* const found = find_or_stop(deliver.subscription, 1);
   if (found == nullptr) return;
   Subscription& subscription = *found;
   const std::uint64_t index = subscription.offset + deliver.index;
@@ -139,7 +156,7 @@ void Session::on(const protocol::Deliver& deliver) {
 }
 
 void Session::on(const protocol::DeliverBatch& batch) {
-  Subscription* const found = find_or_stop(batch.subscription);
+  Subscription* const found = find_or_stop(batch.subscription, batch.count);
   if (found == nullptr) return;
   Subscription& subscription = *found;
   const std::uint64_t first = subscription.offset + batch.index;
@@ -211,7 +228,7 @@ void Session::refuse(std::uint32_t number, MessageId message, Time now) {
 /// The broker waits for word: what has not come by now was lost.
 void Session::on(const protocol::Progress& progress) {
   Subscription* const found = find_or_stop(progress.subscription);
-  if (found == nullptr) return;
+  if (found == nullptr) return end_leftover(progress.subscription);
   Subscription& subscription = *found;
   const std::uint64_t index = subscription.offset + progress.index;
   if (index > subscription.index) count_missing(subscription, index);
@@ -220,14 +237,18 @@ void Session::on(const protocol::Progress& progress) {
 }
 
 void Session::on(const protocol::Dropped& dropped) {
-  const auto found = subscriptions_.find(dropped.subscription);
-  if (found == subscriptions_.end()) return;
   const auto i = static_cast<std::size_t>(dropped.reason);
-  std::uint64_t& known = found->second.dropped_there[i];
-  if (dropped.count <= known) return;
-  books_.dropped[i] += dropped.count - known;
-  found->second.books.dropped[i] += dropped.count - known;
-  known = dropped.count;
+  const auto learn = [&](std::uint64_t& known, ReasonCounts& books) {
+    if (dropped.count <= known) return;
+    books_.dropped[i] += dropped.count - known;
+    books[i] += dropped.count - known;
+    known = dropped.count;
+  };
+  if (const auto found = subscriptions_.find(dropped.subscription); found != subscriptions_.end()) {
+    learn(found->second.dropped_there[i], found->second.books.dropped);
+  } else if (const auto left = leftovers_.find(dropped.subscription); left != leftovers_.end()) {
+    learn(left->second.known[i], left->second.dropped);
+  }
 }
 
 }  // namespace bus::client

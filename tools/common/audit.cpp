@@ -319,12 +319,14 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
       }
     }
   }
-  std::uint64_t dropped = 0, missing = 0;
+  std::uint64_t dropped = 0, left_behind = 0, missing = 0;
   for (const Subscriber* const member : members) {
     missing += member->missing;
     for (const auto& [reason, count] : member->dropped) {
-      if (reason == "closed") continue;  // left behind when it ended: in flight
-      dropped += count;
+      // Left behind when it ended: in flight, unless others of its group were to have it.
+      const bool is_left_behind = reason == "closed";
+      if (is_left_behind && members.size() == 1) continue;
+      (is_left_behind ? left_behind : dropped) += count;
       checking.result.dropped[reason] += count;
     }
   }
@@ -336,6 +338,7 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
     as += count;
   };
   for (std::uint64_t* const left : {&open, &counts.in_flight, &counts.unknown}) account(dropped, *left, counts.dropped);
+  account(left_behind, open, counts.dropped);
   account(missing, open, counts.missing);
   counts.holes = open;
   if (open == 0) return;

@@ -59,7 +59,7 @@ struct Attributes {
 int wait_for(::pid_t child, Signals& signals) {
   // The child is ours and not waited for: its pid is its own until waitpid().
   const os::Fd ended(::pidfd_open(child, 0));
-  if (ended && !signals.wait_for(ended.get(), POLLIN)) ::kill(child, SIGTERM);
+  if (ended && !signals.wait_for(ended.get(), POLLIN)) ::kill(-child, SIGTERM);  // and whom it has started
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) fail("waitpid", last_system_error());
@@ -95,7 +95,8 @@ int run(const std::string& command, std::span<const std::byte> input, int output
   sigaddset(&ignored, SIGPIPE);
   posix_spawnattr_setsigmask(&attributes.value, &none);
   posix_spawnattr_setsigdefault(&attributes.value, &ignored);
-  posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  posix_spawnattr_setpgroup(&attributes.value, 0);  // one of its own
+  posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 
   std::string shell = "/bin/sh", option = "-c", text = command;
   char* const argv[] = {shell.data(), option.data(), text.data(), nullptr};

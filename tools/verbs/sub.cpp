@@ -252,21 +252,33 @@ Subscribing::End Subscribing::receive_all() {
 
 void Subscribing::finish() {
   held_.clear();
-  if (next_) {  // came together with a signal
+  const bool one_too_many = next_.has_value();  // it came together with a signal
+  if (one_too_many) {
     next_->reject();
     next_.reset();
     idle_.front() = false;
   }
+  const auto books_of = [&](std::size_t i) {
+    SubscriptionBooks books = subscriptions_[i].books();
+    if (one_too_many && i == 0) {
+      --books.received;
+      ++books.dropped[static_cast<std::size_t>(Reason::closed)];
+    }
+    return books;
+  };
   for (std::size_t i = 0; i < subscriptions_.size(); ++i) {
-    Subscription& subscription = subscriptions_[i];
-    subscription.close();
-    const SubscriptionBooks books = subscription.books();
-    summary_.subscriptions.emplace_back(patterns_[i], books);
+    subscriptions_[i].close();
+    const SubscriptionBooks books = books_of(i);
     const bool waited = books.dropped[static_cast<std::size_t>(Reason::closed)] > 0;
     if (record_) record_->unsubscribed(i + 1, books, idle_[i] && !waited);
   }
-  // What it says shows in the books.
+  // What it says shows in the books, and so does the broker's last word on each.
   if (node_) static_cast<void>(node_->close(in(kCloseFor)));
+  for (std::size_t i = 0; i < subscriptions_.size(); ++i) {
+    const SubscriptionBooks books = books_of(i);
+    summary_.subscriptions.emplace_back(patterns_[i], books);
+    if (record_) record_->dropped(i + 1, books.dropped);
+  }
   if (node_) summary_.books = node_->books();
   if (record_) record_->left(summary_.books);
 }

@@ -9,6 +9,7 @@
 namespace {
 
 using namespace bus::protocol;
+using namespace std::chrono_literals;
 using bus::Errc;
 using bus::Reason;
 using bus::broker::ClientId;
@@ -173,6 +174,60 @@ TEST_CASE("drops are told although nothing more is sent", "[broker]") {
   bench.core.room(receiver, bench.now);
   REQUIRE(bench.told<Dropped>(receiver).size() == 1);
   CHECK(bench.told<Dropped>(receiver)[0].subscription == 2);
+}
+
+TEST_CASE("drops are told soon although nothing is sent or taken any more", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), receiver = bench.join(2);
+  bench.subscribe(receiver, 1, "a", 2, Full::drop_new);
+  for (std::uint64_t i = 1; i <= 5; ++i) bench.publish(sender, i, "a");
+  bench.pass(1s);
+  REQUIRE(bench.told<Dropped>(receiver).size() == 1);
+  CHECK(bench.told<Dropped>(receiver)[0].count == 3);
+  CHECK_FALSE(bench.core.next_tick());
+}
+
+TEST_CASE("the last word on a subscription is how many were sent and dropped", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), receiver = bench.join(2);
+  bench.subscribe(receiver, 1, "a", 2, Full::drop_new);
+  for (std::uint64_t i = 1; i <= 5; ++i) bench.publish(sender, i, "a");
+  SECTION("when it is unsubscribed") {
+    bench.say(receiver, Unsubscribe{1});
+    REQUIRE(bench.told<Progress>(receiver).size() == 1);
+    CHECK(bench.told<Progress>(receiver)[0].subscription == 1);
+    CHECK(bench.told<Progress>(receiver)[0].index == 2);
+  }
+  SECTION("when its node leaves") {
+    bench.say(receiver, Bye{0});
+    CHECK(bench.told<Farewell>(receiver).size() == 1);
+  }
+  SECTION("when the broker stops") {
+    bench.core.stop(bench.now);
+    CHECK(bench.told<Farewell>(receiver).size() == 1);
+  }
+  REQUIRE(bench.told<Dropped>(receiver).size() == 1);
+  CHECK(bench.told<Dropped>(receiver)[0].count == 3);
+}
+
+TEST_CASE("a client that takes nothing and goes on asking is thrown out", "[broker]") {
+  auto limits = Bench::without_gathering();
+  limits.memory = 4 << 20;
+  Bench bench(limits);
+  const ClientId silent = bench.join(1), other = bench.join(2);
+  bench.room[silent] = bench.room[other] = 0;
+  std::uint32_t asked = 0;
+  while (!bench.hung_up.contains(silent) && asked < 100'000) {
+    bench.say(silent, Flush{++asked, 0});
+    if (asked % 100 == 0) bench.say(other, Flush{asked, 0});  // as it may: it is owed little
+  }
+  CHECK(bench.hung_up.at(silent) == "it takes nothing of what it is told");
+  CHECK(asked > 2'000);
+  CHECK(asked < 10'000);
+  CHECK_FALSE(bench.hung_up.contains(other));
+  bench.room.erase(other);
+  bench.core.room(other, bench.now);
+  CHECK(bench.told<Flushed>(other).size() == asked / 100);
 }
 
 TEST_CASE("a message too large for a client's channel is dropped for it, and it is told", "[broker]") {

@@ -65,6 +65,23 @@ TEST_CASE("a broker that starts waits longer for subscriptions that its nodes kn
   }
 }
 
+TEST_CASE("a subscription that comes back twice is one", "[broker]") {
+  Bench bench{bus::broker::Limits{}};
+  const ClientId sender = join_again(bench, 1, 2);
+  bench.publish(sender, 1, "a", Level::delivered);
+  const ClientId first = join_again(bench, 2, 0);
+  subscribe_again(bench, first, "a");
+  bench.core.disconnected(first, true, bench.now);
+  const ClientId again = join_again(bench, 2, 0);
+  subscribe_again(bench, again, "a");
+  bench.pass(700ms);
+  const ClientId late = join_again(bench, 3, 0);
+  CHECK(bench.got(again, 1).empty());
+  subscribe_again(bench, late, "a");
+  CHECK(bench.got(again, 1) == "1");
+  CHECK(bench.got(late, 1) == "1");
+}
+
 TEST_CASE("who publishes what is to be delivered is told for how many subscriptions the next broker has to wait",
           "[broker]") {
   Bench bench;

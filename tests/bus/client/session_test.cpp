@@ -36,6 +36,9 @@ struct Bench final : bus::client::SessionEvents {
     for (std::uint64_t i = 0; i < batch.count; ++i) delivered.push_back(batch.message.sequence + i);
   }
   void subscribed(std::uint32_t) noexcept override {}
+  void unsubscribed(std::uint32_t subscription, const bus::ReasonCounts& dropped) noexcept override {
+    last_words.emplace_back(subscription, dropped);
+  }
   void ended(std::uint32_t subscription, Errc, std::string_view) override { over.push_back(subscription); }
   void outcome(const Outcome& one) noexcept override { outcomes[one.sequence] = one; }
   void flushed(std::uint32_t) noexcept override { ++flushes; }
@@ -114,6 +117,7 @@ struct Bench final : bus::client::SessionEvents {
   std::vector<std::vector<std::byte>> sent;
   std::vector<std::uint64_t> delivered;
   std::vector<std::uint32_t> over, watches;
+  std::vector<std::pair<std::uint32_t, bus::ReasonCounts>> last_words;
   std::map<std::uint64_t, Outcome> outcomes;
   int flushes = 0, windows_opened = 0;
   std::optional<Errc> hung_up;
@@ -372,6 +376,74 @@ TEST_CASE("a bye without a broker is said to the next one", "[client]") {
   CHECK_FALSE(bench.session.said_farewell());
   bench.say(Farewell{0, 0});
   CHECK(bench.session.said_farewell());
+}
+
+TEST_CASE("what is sent again keeps to the window of the new broker, and nothing overtakes it", "[client]") {
+  Bench bench;
+  bench.welcome();
+  for (int i = 1; i <= 5; ++i) REQUIRE_FALSE(bench.publish(Level::delivered));
+  bench.session.disconnected();
+  bench.sent.clear();
+  const bool in_bytes = GENERATE(false, true);
+  in_bytes ? bench.welcome(true, 100, 40) : bench.welcome(true, 2);  // 18 each
+  CHECK(bench.published() == "1 2 ");
+  CHECK_FALSE(bench.session.may_publish());
+  CHECK(bench.publish() == Errc::would_block);
+  const auto token = bench.session.flush(bench.now);
+  CHECK(bench.published() == "1 2 ");
+  bench.say(Outcome{2, 1, 0, {}});
+  CHECK(bench.published() == "1 2 3 ");
+  SECTION("a wider window takes more at once") {
+    bench.say(Welcome{kVersion, Instance{2}, 4, 1U << 20, 1U << 20, 100, "broker"});
+    CHECK(bench.published() == "1 2 3 4 5 flush ");
+    for (const std::uint64_t i : {1, 3, 4}) bench.say(Outcome{i, 1, 0, {}});
+  }
+  SECTION("a message after the other") {
+    bench.say(Outcome{1, 1, 0, {}});
+    CHECK(bench.published() == "1 2 3 4 ");
+    bench.say(Outcome{4, 1, 0, {}});
+    CHECK(bench.published() == "1 2 3 4 5 flush ");
+    bench.say(Outcome{3, 1, 0, {}});
+  }
+  SECTION("a broker that is lost meanwhile: the next gets all that is not settled") {
+    bench.session.disconnected();
+    bench.sent.clear();
+    bench.welcome();
+    CHECK(bench.published() == "1 3 4 5 flush ");
+    for (const std::uint64_t i : {1, 3, 4}) bench.say(Outcome{i, 1, 0, {}});
+  }
+  bench.say(Flushed{token});
+  CHECK(bench.flushes == 1);
+  CHECK(bench.session.may_publish());
+  REQUIRE_FALSE(bench.publish());
+  bench.say(Outcome{5, 1, 0, {}});
+  CHECK(bench.session.all_settled());
+}
+
+TEST_CASE("what still comes for a subscription that was left is dropped and counted, up to the last word on it",
+          "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe();
+  bench.give(number, 1, 1);
+  bench.say(Dropped{number, Reason::queue_full, 3});
+  REQUIRE(bench.session.unsubscribe(number, bench.now));
+  bench.give(number, 2, 2);
+  const auto items = std::array{std::byte{0}, std::byte{0}, std::byte{1}, std::byte{0}, std::byte{'x'}};
+  bench.say(DeliverBatch{number, 3, {kOther, 3}, 2, "a", items});
+  bench.say(Dropped{number, Reason::queue_full, 7});
+  CHECK(bench.last_words.empty());
+  SECTION("the broker says it") { bench.say(Progress{number, 4}); }
+  SECTION("the broker had ended it") { bench.say(Refused{number, Errc::no_room, "full"}); }
+  SECTION("the broker is lost") { bench.session.disconnected(); }
+  REQUIRE(bench.last_words.size() == 1);
+  CHECK(bench.last_words[0].first == number);
+  CHECK(bench.last_words[0].second[static_cast<std::size_t>(Reason::closed)] == 3);
+  CHECK(bench.last_words[0].second[static_cast<std::size_t>(Reason::queue_full)] == 4);
+  CHECK(bench.session.books().dropped[static_cast<std::size_t>(Reason::closed)] == 3);
+  CHECK(bench.session.books().dropped[static_cast<std::size_t>(Reason::queue_full)] == 7);
+  CHECK(bench.delivered.size() == 1);
+  CHECK(bench.over.empty());
 }
 
 TEST_CASE("a node tells a broker of how many subscriptions the one before it had", "[client]") {

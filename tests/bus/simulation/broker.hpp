@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "bus/broker/core.hpp"
@@ -78,7 +79,7 @@ class Broker final : public broker::Output {
   bool connect(const std::shared_ptr<Link>& link) {
     const auto id = core_->connected({"sim", link->kind.reliable, kMaxFrame}, world_.now());
     if (!id) return false;
-    peers_.emplace(*id, Peer{link, {}});
+    peers_.emplace(*id, Peer{link, {}, {}});
     link->ends[Link::broker] = {[this, id = *id, life = life_](protocol::Bytes frame) {
                                   if (alive(id, life)) receive(id, frame);
                                 },
@@ -123,6 +124,10 @@ class Broker final : public broker::Output {
       observer_.in_force(*peer.link, subscribed->subscription);
     }
     if (const auto* refused = std::get_if<protocol::Refused>(&*frame)) peer.subscriptions.erase(refused->id);
+    if (const auto* progress = std::get_if<protocol::Progress>(&*frame);
+        progress != nullptr && peer.left.erase(progress->subscription) > 0) {
+      peer.subscriptions.erase(progress->subscription);
+    }
     if (const auto* dropped = std::get_if<protocol::Dropped>(&*frame)) {
       if (peer.subscriptions[dropped->subscription].full == protocol::Full::block) {
         world_.fail("a subscription that blocks was told of a drop");
@@ -154,6 +159,7 @@ class Broker final : public broker::Output {
   struct Peer {
     std::shared_ptr<Link> link;
     std::map<std::uint32_t, Subscription> subscriptions;
+    std::set<std::uint32_t> left;  // of these, and the last word on them has not gone out
   };
 
   [[nodiscard]] bool alive(broker::ClientId id, std::uint64_t life) const {
@@ -176,7 +182,11 @@ class Broker final : public broker::Output {
       its.full = subscribe->full;
     }
     if (const auto* unsubscribe = std::get_if<protocol::Unsubscribe>(&*frame)) {
-      peer.subscriptions.erase(unsubscribe->subscription);
+      if (peer.link->kind.reliable) {
+        peer.left.insert(unsubscribe->subscription);  // until the last word on it
+      } else {
+        peer.subscriptions.erase(unsubscribe->subscription);
+      }
     }
     if (const auto* taken = std::get_if<protocol::Taken>(&*frame)) {
       auto& its = peer.subscriptions[taken->subscription];

@@ -323,6 +323,11 @@ class Node final : public client::SessionEvents {
     feed->since = world_.now();
   }
 
+  void unsubscribed(std::uint32_t number, const ReasonCounts&) noexcept override {
+    const Feed* const feed = find(number);
+    if (feed == nullptr || !feed->closed_by_application) world_.fail("a last word on a subscription that goes on");
+  }
+
   void ended(std::uint32_t number, Errc why, std::string_view text) override {
     note("is told that " + std::to_string(number) + " ended: " + std::string(text));
     Feed* const feed = find(number);
