@@ -68,8 +68,8 @@ Session::Subscription* Session::find_or_stop(std::uint32_t number, std::uint32_t
   if (!reliable_) put(protocol::Unsubscribe{number});
   if (const auto left = leftovers_.find(number); left != leftovers_.end()) {
     left->second.dropped[static_cast<std::size_t>(Reason::closed)] += messages;
+    books_.dropped[static_cast<std::size_t>(Reason::closed)] += messages;
   }
-  books_.dropped[static_cast<std::size_t>(Reason::closed)] += messages;
   return nullptr;
 }
 

@@ -396,7 +396,7 @@ TEST_CASE("what is sent again keeps to the window of the new broker, and nothing
   SECTION("a wider window takes more at once") {
     bench.say(Welcome{kVersion, Instance{2}, 4, 1U << 20, 1U << 20, 100, "broker"});
     CHECK(bench.published() == "1 2 3 4 5 flush ");
-    for (const std::uint64_t i : {1, 3, 4}) bench.say(Outcome{i, 1, 0, {}});
+    for (const std::uint64_t i : {1U, 3U, 4U}) bench.say(Outcome{i, 1, 0, {}});
   }
   SECTION("a message after the other") {
     bench.say(Outcome{1, 1, 0, {}});
@@ -410,7 +410,7 @@ TEST_CASE("what is sent again keeps to the window of the new broker, and nothing
     bench.sent.clear();
     bench.welcome();
     CHECK(bench.published() == "1 3 4 5 flush ");
-    for (const std::uint64_t i : {1, 3, 4}) bench.say(Outcome{i, 1, 0, {}});
+    for (const std::uint64_t i : {1U, 3U, 4U}) bench.say(Outcome{i, 1, 0, {}});
   }
   bench.say(Flushed{token});
   CHECK(bench.flushes == 1);
