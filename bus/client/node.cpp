@@ -213,6 +213,12 @@ NodeBooks Node::books() const {
 
 std::uint64_t Node::publisher() const noexcept { return state_->session.publisher(); }
 
+bool Node::has_broker() const {
+  if (is_inherited()) return false;
+  const std::lock_guard lock(state_->mutex);
+  return state_->session.is_up();
+}
+
 bool Node::hosts_broker() const {
   if (is_inherited()) return false;
   const std::lock_guard lock(state_->mutex);

@@ -257,6 +257,7 @@ class Node {
   [[nodiscard]] NodeBooks books() const;
   [[nodiscard]] std::uint64_t publisher() const noexcept;  // as of MessageId, of what this node publishes
   [[nodiscard]] bool hosts_broker() const;                 // this node's process is the one at this moment
+  [[nodiscard]] bool has_broker() const;                   // at this moment: else it looks for one
   [[nodiscard]] std::string_view bus() const noexcept;
 
   /// Leaves in good order: everything published is accepted, and what was to be delivered is settled, or the deadline

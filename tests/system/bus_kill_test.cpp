@@ -220,6 +220,7 @@ TEST_CASE("nodes that were long without a broker are all back before it delivers
   REQUIRE(broker.kill(SIGKILL));
   REQUIRE(broker.wait() == ExitStatus{-1, SIGKILL});
   pub.write_stdin("2\n");
+  pub.wait_for_error("the broker on " + bus + "?embed=never is gone; waiting for another");
   let_pass(1200ms);  // until they try as seldom as they ever do
   const auto start = Clock::now();
   broker = broker_on(bus);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bus/core/units.hpp"
@@ -166,9 +167,14 @@ void Publishing::publish(Payload payload) {
   const std::int64_t time = record_ ? Record::now() : 0;
   failure_ = node_->publish(subject_, payload, options_, Deadline{});
   if (failure_ == Errc::timed_out) {  // no room now
+    bool said = false;
     failure_ = until_stopped(signals_, forever, [&](Deadline deadline) {
       const std::error_code error = node_->publish(subject_, payload, options_, deadline);
-      if (error == Errc::timed_out && record_) record_->flush();
+      if (error != Errc::timed_out) return error;
+      if (record_) record_->flush();
+      if (!node_->has_broker() && !std::exchange(said, true)) {
+        log::warn("the broker on " + summary_.bus + " is gone; waiting for another");
+      }
       return error;
     });
   }
