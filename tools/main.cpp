@@ -91,13 +91,11 @@ Exit guarded_run(std::span<const char* const> words) {
 }  // namespace
 }  // namespace bus::tools
 
-/// A closed stdin, stdout or stderr must not become the number of the next descriptor that is opened. Writing to a
-/// stdout that was closed fails.
+/// A closed stdin, stdout or stderr must not become the number of the next descriptor that is opened.
 void reserve_standard_descriptors() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     while (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
-      // It takes the lowest number that is free.
-      if (::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR) < 0) return;
+      if (::open("/dev/null", O_RDWR) < 0) return;  // takes the lowest number that is free
     }
   }
 }

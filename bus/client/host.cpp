@@ -12,6 +12,8 @@ namespace bus::client {
 
 namespace {
 
+constexpr std::size_t kLeastMessage = 256;  // a broker's welcome with its name, and a subscribe, as a rule
+
 /// Who may host is never long without a broker: all are back a few attempts after the last host's death, and shall not
 /// wait longer for that than 200 ms in all.
 broker::Limits limits() {
@@ -47,10 +49,9 @@ Channel reach(const std::string& text, Deadline deadline) {
   const Transport& transport = find_transport(parsed);
   const auto options = read_options(transport, parsed, Options::kDefaultMaxMessage + protocol::kMostAround);
   transport.check(parsed);
-  if (options.max_message < protocol::kMostWithoutMessage) {
+  if (options.max_message < kLeastMessage) {
     throw Error(Errc::bad_address, "join " + text + ": max_message=" + std::to_string(options.max_message) +
-                                       ": a bus needs at least " + std::to_string(protocol::kMostWithoutMessage) +
-                                       ", and that much beside each message");
+                                       ": a bus needs at least " + std::to_string(kLeastMessage));
   }
   const auto connector = transport.connector(parsed, options);
   for (;;) {

@@ -261,8 +261,6 @@ inline constexpr std::size_t kPublishHead = 16;
 inline constexpr std::size_t kDeliverHead = 32;
 /// What a frame has beside the subject, reply, headers and payload of its message, at most.
 inline constexpr std::size_t kMostAround = kDeliverHead + 8;
-/// The largest frame that has neither a message nor an answer's text: a subscribe.
-inline constexpr std::size_t kMostWithoutMessage = 8 + 4 + 4 + 1 + 2 + kMaxSubject + kMaxText;
 
 /// The tail of a frame that decode() took for a Publish.
 [[nodiscard]] inline Bytes tail_of_publish(Bytes frame) noexcept { return frame.subspan(kPublishHead); }

@@ -531,7 +531,7 @@ TEST_CASE("mistakes on a bus get one line that says the rule", "[system]") {
       {{"pub", "a", "x", "--bus", "shn://x"}, "did you mean shm?"},
       {{"pub", "a", "x", "--bus", "inproc://x"}, "threads of one process"},
       {{"pub", "a", "x", "--bus", "shm://x?embed=perhaps"}, "embed"},
-      {{"pub", "a", "x", "--bus", "unix://x?max_message=10"}, "a bus needs at least 1299"},
+      {{"pub", "a", "x", "--bus", "unix://x?max_message=10"}, "a bus needs at least 256"},
       {{"sub", "a.>.b"}, "'>' at the end"},
       {{"sub", "a*"}, "'*' stands for one token"},
       {{"sub", "a", "--full", "drop"}, "drop-new"},

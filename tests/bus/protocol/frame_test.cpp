@@ -112,15 +112,6 @@ TEST_CASE("encoding replaces what was there", "[protocol]") {
   REQUIRE(bytes == golden("flushed").bytes);
 }
 
-TEST_CASE("a frame that has no message is no larger than it is said", "[protocol]") {
-  const std::string subject(kMaxSubject, 'a'), text(kMaxText, 'a');
-  CHECK(encoded(Subscribe{1, subject, text, 1, Full::block, 0, false}).size() == kMostWithoutMessage);
-  CHECK(encoded(Hello{1, {}, 1, 0, text}).size() <= kMostWithoutMessage);
-  CHECK(encoded(Welcome{1, {}, 1, 1, 1, 1, text}).size() <= kMostWithoutMessage);
-  CHECK(encoded(Refused{1, Errc::busy, text}).size() <= kMostWithoutMessage);
-  CHECK(encoded(Query{1, text}).size() <= kMostWithoutMessage);
-}
-
 TEST_CASE("rules and levels have names", "[protocol]") {
   CHECK(name(Full::block) == "block");
   CHECK(name(Full::drop_new) == "drop_new");
