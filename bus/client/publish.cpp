@@ -137,7 +137,7 @@ void Session::begin_again() noexcept {
 
 /// As much as its window takes; the rest when some of that is settled.
 void Session::send_again() {
-  while (again_from_ != 0 && !moving_ && !leaving_) {
+  while (again_from_ != 0 && !moving_) {
     const auto next = retained_.lower_bound(again_from_);
     if (next == retained_.end()) break;
     Retained& retained = next->second;
@@ -149,7 +149,7 @@ void Session::send_again() {
     again_from_ = next->first + 1;
     send_retained(retained);
   }
-  if (again_from_ == 0 || moving_ || leaving_) return;
+  if (again_from_ == 0 || moving_) return;
   again_from_ = 0;
   for (auto& [token, question] : questions_) {  // these are about everything that came before them
     if (std::holds_alternative<protocol::Flush>(question.frame)) put(question.frame);
@@ -213,7 +213,7 @@ void Session::on(const protocol::Outcome& outcome) {
   retained_.erase(kept);
   ++books_.settled;
   events_.outcome(outcome);
-  send_again();
+  if (!leaving_) send_again();
   after_window(was_full);
 }
 

@@ -91,7 +91,7 @@ void Session::on(const protocol::Welcome& welcome) {
     limits_.window_messages = std::max(limits_.window_messages, welcome.window_messages);
     limits_.window_bytes = std::max(limits_.window_bytes, welcome.window_bytes);
     limits_.subscribed = welcome.subscribed;
-    send_again();
+    if (!leaving_) send_again();
     after_window(was_full);
     return;
   }
