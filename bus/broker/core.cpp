@@ -190,6 +190,9 @@ void Core::State::on(Client& client, const protocol::Unsubscribe& unsubscribe) {
   Subscription& subscription = *found->second;
   if (client.connection.reliable) {  // the last word on it
     if (subscription.dropped != subscription.told) tell_drops(subscription);
+    if (const std::uint64_t left = left_behind(subscription); left > 0) {
+      control(client, protocol::Dropped{subscription.id, Reason::closed, left});
+    }
     control(client, protocol::Progress{subscription.id, subscription.sent});
     if (client.over) return;
   }

@@ -339,6 +339,20 @@ void Core::State::end(Subscription& subscription, Errc why, std::string_view tex
   }
 }
 
+static bool may_be_offered_to_others(const Subscription& subscription, const Waiting::Entry& one) noexcept {
+  const MessageId id = one.id();
+  return subscription.unacknowledged.contains({id.publisher, id.sequence});
+}
+
+/// How many messages wait for it here that nobody gets if it ends.
+std::uint64_t Core::State::left_behind(const Subscription& subscription) noexcept {
+  std::uint64_t count = 0;
+  for (const Waiting::Entry& one : subscription.waiting) {
+    if (!may_be_offered_to_others(subscription, one)) count += one.left();
+  }
+  return count;
+}
+
 /// The rest of a subscription that has ended, for whatever reason. Frees nothing but its place in the index.
 void Core::State::remove(Subscription& subscription, bool died) noexcept {
   index.remove(subscription);
@@ -346,20 +360,16 @@ void Core::State::remove(Subscription& subscription, bool died) noexcept {
   subscription.ended = true;
   Client& client = *subscription.client;
   uncount_survivor(subscription);
-  if (died && subscription.again) --back;  // and may come once more
+  if (died && subscription.again && !all_are_back()) --back;  // it may come once more
   if (subscription.ready) {
     while (client.first_ready != &subscription) next_ready(client, true);
     next_ready(client, false);
   }
   const auto reason = static_cast<std::size_t>(died ? Reason::peer_died : Reason::closed);
+  totals.dropped[reason] += left_behind(subscription);
   for (const Waiting::Entry& one : subscription.waiting) {
     client.bytes -= one.copy->size();
-    const MessageId id = one.id();
-    if (subscription.unacknowledged.contains({id.publisher, id.sequence})) {
-      --totals.copies;  // it may be offered to somebody else
-    } else {
-      totals.dropped[reason] += one.left();
-    }
+    if (may_be_offered_to_others(subscription, one)) --totals.copies;
   }
   subscription.waiting.clear();
   if (died && subscription.full != Full::drop_old) {

@@ -28,7 +28,7 @@ constexpr std::size_t kReadsInARow = 64;                 // from one client, bef
 constexpr unsigned kRoundsBetweenLooks = 32;             // of a busy loop, in which only some clients are asked
 constexpr auto kClosing = 1s;                            // for a channel's last frames to be taken
 constexpr auto kClosingAgain = 1ms;                      // until it is looked whether they were
-constexpr std::size_t kMostLeaving = 64;                 // more at a time are closed at once
+constexpr std::size_t kMostLeaving = 64;                 // more who are turned away at a time hear nothing
 constexpr auto kRoomAgain = 1ms;                         // where nothing can be had to wait for room with
 constexpr Poller::Key kListener = Poller::Key{1} << 32;  // keys below are clients'
 constexpr Poller::Key kRoom = Poller::Key{1} << 33;
@@ -122,27 +122,32 @@ struct Server::State final : Output {
         continue;
       }
       try {
-        let_in(std::move(*channel), *id);
+        let_in(*channel, *id);
       } catch (const std::exception&) {  // no descriptors, or no memory
         core.disconnected(*id, true, Clock::now());
+        turn_away(std::move(*channel), "the broker has no descriptors or memory for another client");
       }
     }
   }
 
-  void let_in(Channel channel, ClientId id) {
+  /// Takes the channel over, or throws and leaves it where it is.
+  void let_in(Channel& channel, ClientId id) {
+    // What is told of a client from here on finds room.
+    const std::size_t count = std::bit_ceil(links.size() + 1);
+    for (auto* const list : {&hot, &dirty, &waiting, &broken, &hung_up}) list->reserve(count);
+    over.reserve(count);
+    links.reserve(count);
     auto link = std::make_unique<Link>();
     link->channel = std::move(channel);
     link->channel.stay_awake(Patience::kStayAwake);
     link->id = id;
-    hot.reserve(std::bit_ceil(hot.size() + 1));
-    Link& there = *links.emplace(id, std::move(link)).first->second;
     try {
-      poller.add(there.channel, id);
+      poller.add(link->channel, id);
     } catch (...) {
-      links.erase(id);
+      channel = std::move(link->channel);
       throw;
     }
-    heat(there);
+    heat(*links.emplace(id, std::move(link)).first->second);
   }
 
   /// With a word that says why, if there is room for it.
@@ -151,7 +156,8 @@ struct Server::State final : Output {
       std::vector<std::byte> bytes;
       protocol::encode(protocol::Refused{0, Errc::no_room, why}, bytes);
       static_cast<void>(channel.try_send(bytes));
-      close_politely(std::move(channel));
+      if (leaving.size() < kMostLeaving) return close_politely(std::move(channel));
+      static_cast<void>(channel.close(Time{}));
     } catch (const std::bad_alloc&) {  // then without
       static_cast<void>(channel.close(Time{}));
     }
@@ -159,7 +165,7 @@ struct Server::State final : Output {
 
   /// When what was sent is out, or has had the time for it.
   void close_politely(Channel channel) noexcept {
-    if (channel.try_flush() == Errc::would_block && leaving.size() < kMostLeaving) {
+    if (channel.try_flush() == Errc::would_block) {
       try {
         leaving.emplace_back(std::move(channel), Clock::now() + kClosing);
         return;

@@ -288,6 +288,7 @@ struct Core::State {
   [[nodiscard]] bool send(Subscription&, const Batch&) noexcept;
   void tell_drops(Subscription&) noexcept;
   void tell_all_drops(Client&) noexcept;
+  [[nodiscard]] static std::uint64_t left_behind(const Subscription&) noexcept;
   void tell_untold() noexcept;
   [[nodiscard]] bool make_way(Subscription&, std::uint64_t messages, std::uint64_t cost) noexcept;
   void refuse_copy(Subscription&, MessageId, Reason) noexcept;

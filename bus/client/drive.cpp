@@ -243,7 +243,7 @@ void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, con
     static_cast<void>(poller.wait(ready, until));
     lock.lock();
     asleep_until = Time{};
-    armed = false;
+    if (std::exchange(armed, false)) poller.forget_room(channel);  // others send from here on
     slept = true;
     spinner = patience.next();
   }

@@ -143,11 +143,11 @@ void Session::send_again() {
     Retained& retained = next->second;
     const bool is_full = again_open_ >= limits_.window_messages || again_bytes_ + retained.bytes > limits_.window_bytes;
     if (again_open_ > 0 && is_full) return;
+    send_retained(retained);
     ++again_open_;
     again_bytes_ += retained.bytes;
     retained.is_again = true;
     again_from_ = next->first + 1;
-    send_retained(retained);
   }
   if (again_from_ == 0 || moving_) return;
   again_from_ = 0;

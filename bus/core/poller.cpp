@@ -93,7 +93,7 @@ static int descriptor_of(Object& object) noexcept {
 }
 
 void Poller::remove(Channel& channel) noexcept {
-  if (state_->rooms && channel.state_) state_->rooms->forget(*channel.state_);
+  forget_room(channel);
   remove(descriptor_of(channel));
 }
 void Poller::remove(Listener& listener) noexcept { remove(descriptor_of(listener)); }
@@ -101,6 +101,10 @@ void Poller::remove(Listener& listener) noexcept { remove(descriptor_of(listener
 void Poller::want_room(Channel& channel, Key key) {
   if (!channel.state_) throw Error(Errc::closed, "Poller::want_room: the channel is closed");
   state_->room_watch().want(*channel.state_, key);
+}
+
+void Poller::forget_room(Channel& channel) noexcept {
+  if (state_->rooms && channel.state_) state_->rooms->forget(*channel.state_);
 }
 
 void Poller::wake() noexcept { os::signal_event(state_->wake.get()); }

@@ -43,6 +43,9 @@ class Poller {
   /// then there is another would_block and another wish.
   /// Cost: some system calls for each wish, none for channels without one. Throws Error, std::bad_alloc.
   void want_room(Channel&, Key key);
+  /// Takes the wish back, if it has not ended: wait() has nothing to do with the channel's sender from then on, which
+  /// may be another thread.
+  void forget_room(Channel&) noexcept;
 
   /// Fills `ready` with the keys of what is ready and returns how many; 0 when the deadline passed or wake()
   /// was called. A signal does not end the wait.

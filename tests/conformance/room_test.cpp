@@ -123,7 +123,8 @@ TEST_CASE("a poller sleeps while there is no room, and says when there is some",
   close_books(pair);
 }
 
-TEST_CASE("a wish for room ends with its report, with a send, and with remove()", "[conformance]") {
+TEST_CASE("a wish for room ends with its report, with a send, with remove(), and when it is taken back",
+          "[conformance]") {
   const std::string scheme = GENERATE(from_range(registered_schemes()));
   CAPTURE(scheme);
   Pair pair = open_pair(scheme, "capacity=8KiB&max_message=4KiB");
@@ -143,6 +144,11 @@ TEST_CASE("a wish for room ends with its report, with a send, and with remove()"
   // Removed in time.
   poller.want_room(pair.client, kRoom);
   poller.remove(pair.client);
+  REQUIRE_FALSE(reports_room(poller, bus::Clock::now()));
+  // Taken back, once and again.
+  poller.want_room(pair.client, kRoom);
+  poller.forget_room(pair.client);
+  poller.forget_room(pair.client);
   REQUIRE_FALSE(reports_room(poller, bus::Clock::now()));
 
   const Stream filled = fill(pair.client, payloads, 0, 1000);

@@ -184,6 +184,18 @@ TEST_CASE("a queue group is owed each message once, whoever gets it", "[tools][a
     REQUIRE(result.sum.closed());
     REQUIRE(result.sum.again == 1);
   }
+  SECTION("what a member that left had not taken is dropped, if nobody else was to have it") {
+    const Lines early =
+        Lines("s").subscribed(1, queue).received(1, 4, 3).unsubscribed(true, 8).dropped("closed", 5, 8.1);
+    two.unsubscribed(true, 20).left(20);
+    const AuditResult result = audit({&pub, &early, &two});
+    REQUIRE(result.sum.closed());
+    REQUIRE(result.sum.dropped == 1);
+    const Lines later = Lines("p").published(1, 9, 2).published(10, 10, 9).accepted(10, 10).left(11);
+    REQUIRE(audit({&later, &early, &two}).sum.holes == 1);
+    const Lines promised = Lines("p").published(1, 10, 2, R"(,"level":"delivered")").accepted(10, 3).left(4);
+    REQUIRE(audit({&promised, &early, &two}).sum.holes == 1);
+  }
   SECTION("one was killed") { REQUIRE(audit({&pub, &one, &two}).sum.unknown == 1); }
 }
 

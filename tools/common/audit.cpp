@@ -74,6 +74,7 @@ struct Audit::Subscriber {
   bool idle = false;
   std::uint64_t missing = 0;
   std::map<std::string, std::uint64_t> dropped;
+  std::int64_t last_drop = 0;  // what was on its way when it ended is counted a moment later
   std::deque<Received> received;
 };
 
@@ -201,7 +202,9 @@ void Audit::Reader::take() {
     }
     audit_.subscribers_.push_back(std::move(made));
   } else if (kind == "dropped") {
-    subscriber().dropped[std::string(text("reason"))] += number("count");
+    Subscriber& one = subscriber();
+    one.dropped[std::string(text("reason"))] += number("count");
+    one.last_drop = std::max(one.last_drop, time);
   } else if (kind == "unsubscribed") {
     Subscriber& over = subscriber();
     over.until = time;
@@ -278,7 +281,11 @@ void Audit::check_received(const std::vector<const Subscriber*>& members, Checki
 void Audit::check_expected(const std::vector<const Subscriber*>& members, std::chrono::nanoseconds margin,
                            Checking& checking) const {
   AuditCounts& counts = checking.result.counts;
-  std::vector<std::pair<const Publisher*, std::uint64_t>> owed;
+  struct Owed {
+    const Publisher* publisher;
+    const Published* message;
+  };
+  std::vector<Owed> owed;
   for (const auto& [id, publisher] : publishers_) {
     const auto received = checking.came.find(publisher.get());
     Checking::Came* const all = received == checking.came.end() ? nullptr : &received->second;
@@ -315,18 +322,30 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
       } else if (!behind && !lasting) {
         ++counts.in_flight;
       } else {
-        owed.emplace_back(publisher.get(), message.sequence);
+        owed.push_back({publisher.get(), &message});
       }
     }
   }
-  std::uint64_t dropped = 0, left_behind = 0, missing = 0;
+  std::uint64_t dropped = 0, missing = 0;
   for (const Subscriber* const member : members) {
     missing += member->missing;
     for (const auto& [reason, count] : member->dropped) {
-      // Left behind when it ended: in flight, unless others of its group were to have it.
-      const bool is_left_behind = reason == "closed";
-      if (is_left_behind && members.size() == 1) continue;
-      (is_left_behind ? left_behind : dropped) += count;
+      if (reason == "closed") {
+        // Left behind when it ended: in flight, unless others of its group are owed such messages. What was to be
+        // delivered was handed on to them.
+        if (members.size() == 1) continue;
+        const auto is_left_behind = [&, left = count](const Owed& one) mutable {
+          const Published& message = *one.message;
+          if (left == 0 || message.delivered || message.time <= member->from || message.time >= member->last_drop) {
+            return false;
+          }
+          --left;
+          return true;
+        };
+        counts.dropped += std::erase_if(owed, is_left_behind);
+      } else {
+        dropped += count;
+      }
       checking.result.dropped[reason] += count;
     }
   }
@@ -338,12 +357,11 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
     as += count;
   };
   for (std::uint64_t* const left : {&open, &counts.in_flight, &counts.unknown}) account(dropped, *left, counts.dropped);
-  account(left_behind, open, counts.dropped);
   account(missing, open, counts.missing);
   counts.holes = open;
   if (open == 0) return;
-  for (const auto& [publisher, sequence] : owed) {
-    checking.example(open == owed.size() ? "hole" : "did not come", *publisher, sequence);
+  for (const Owed& one : owed) {
+    checking.example(open == owed.size() ? "hole" : "did not come", *one.publisher, one.message->sequence);
   }
 }
 

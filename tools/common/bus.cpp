@@ -160,7 +160,6 @@ void read_headers(const Arguments& arguments, HeaderBlock& headers) {
 Node join_or_stop(const std::string& bus, const Arguments& arguments, Signals& signals,
                   const std::function<void()>& on_failure) {
   // join() cannot be interrupted. Nothing has been said yet, so nothing is lost by ending the process here.
-  raise_descriptor_limit();  // it may come to host the broker
   const Signals::OnStop guard(signals, [&] {
     on_failure();
     ::_exit(static_cast<int>(signals.exit()));

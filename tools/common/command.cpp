@@ -1,6 +1,7 @@
 // tools/common/command.cpp: see command.hpp.
 #include "tools/common/command.hpp"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -56,10 +57,21 @@ struct Attributes {
   Attributes& operator=(const Attributes&) = delete;
 };
 
-int wait_for(::pid_t child, Signals& signals) {
+/// Whether Ctrl-C and the like reach this process's group from a terminal: then what it starts stays in that group.
+bool is_in_foreground() noexcept {
+  const os::Fd terminal(::open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  return terminal && ::tcgetpgrp(terminal.get()) == ::getpgrp();
+}
+
+/// `group`: it has one of its own, with whom it has started.
+int wait_for(::pid_t child, bool group, Signals& signals) {
   // The child is ours and not waited for: its pid is its own until waitpid().
   const os::Fd ended(::pidfd_open(child, 0));
-  if (ended && !signals.wait_for(ended.get(), POLLIN)) ::kill(-child, SIGTERM);  // and whom it has started
+  if (ended && !signals.wait_for(ended.get(), POLLIN)) {
+    const ::pid_t all = group ? -child : child;
+    ::kill(all, SIGTERM);
+    ::kill(all, SIGCONT);  // one that is stopped, too
+  }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
     if (errno != EINTR) fail("waitpid", last_system_error());
@@ -95,8 +107,10 @@ int run(const std::string& command, std::span<const std::byte> input, int output
   sigaddset(&ignored, SIGPIPE);
   posix_spawnattr_setsigmask(&attributes.value, &none);
   posix_spawnattr_setsigdefault(&attributes.value, &ignored);
+  const bool group = !is_in_foreground();
   posix_spawnattr_setpgroup(&attributes.value, 0);  // one of its own
-  posix_spawnattr_setflags(&attributes.value, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  const int flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (group ? POSIX_SPAWN_SETPGROUP : 0);
+  posix_spawnattr_setflags(&attributes.value, static_cast<short>(flags));
 
   std::string shell = "/bin/sh", option = "-c", text = command;
   char* const argv[] = {shell.data(), option.data(), text.data(), nullptr};
@@ -106,7 +120,7 @@ int run(const std::string& command, std::span<const std::byte> input, int output
       error != 0) {
     fail("cannot start /bin/sh", std::error_code(error, std::system_category()));
   }
-  return wait_for(child, signals);
+  return wait_for(child, group, signals);
 }
 
 }  // namespace

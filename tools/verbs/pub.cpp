@@ -47,6 +47,7 @@ class Publishing {
   [[nodiscard]] bool wait_for_turn(std::uint64_t index);
   void publish(Payload payload);
   void publish_all();
+  void warn_if_alone();
   void finish();
   [[nodiscard]] Exit judge() const;
   void report_summary();
@@ -68,6 +69,7 @@ class Publishing {
   std::uint64_t published_ = 0, bytes_ = 0;
   std::error_code failure_, finishing_;
   std::string failure_text_;
+  bool said_alone_ = false;
   Clock::time_point start_{}, last_{};
   BusSummary summary_;
 };
@@ -167,14 +169,11 @@ void Publishing::publish(Payload payload) {
   const std::int64_t time = record_ ? Record::now() : 0;
   failure_ = node_->publish(subject_, payload, options_, Deadline{});
   if (failure_ == Errc::timed_out) {  // no room now
-    bool said = false;
     failure_ = until_stopped(signals_, forever, [&](Deadline deadline) {
       const std::error_code error = node_->publish(subject_, payload, options_, deadline);
       if (error != Errc::timed_out) return error;
       if (record_) record_->flush();
-      if (!node_->has_broker() && !std::exchange(said, true)) {
-        log::warn("the broker on " + summary_.bus + " is gone; waiting for another");
-      }
+      warn_if_alone();
       return error;
     });
   }
@@ -208,18 +207,28 @@ void Publishing::publish_all() {
   last_ = Clock::now();
 }
 
+/// While it waits for a broker again: once, so that nobody wonders.
+void Publishing::warn_if_alone() {
+  if (node_->has_broker() || std::exchange(said_alone_, true)) return;
+  log::warn("the broker on " + summary_.bus + " is gone; waiting for another");
+}
+
 /// Waits for the broker's word, and with `delivered` for everybody's.
 void Publishing::finish() {
   const Deadline deadline = in(signals_.stopped() ? kFlushAfterSignal : *arguments_.duration("linger"));
   if (record_) record_->flush();  // whoever kills it now finds what it has published
   if (!failure_) {
-    finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->flush(d); });
+    const auto watched = [this](std::error_code error) {
+      if (error == Errc::timed_out) warn_if_alone();
+      return error;
+    };
+    finishing_ = until_stopped(signals_, deadline, [&](Deadline d) { return watched(node_->flush(d)); });
     if (!finishing_ && options_.level == Level::delivered) {
       if (record_) {
         record_->look(*node_);
         record_->flush();
       }
-      finishing_ = until_stopped(signals_, deadline, [this](Deadline d) { return node_->settled(d); });
+      finishing_ = until_stopped(signals_, deadline, [&](Deadline d) { return watched(node_->settled(d)); });
     }
   }
   const NodeBooks books = node_->books();

@@ -210,6 +210,23 @@ TEST_CASE("the last word on a subscription is how many were sent and dropped", "
   CHECK(bench.told<Dropped>(receiver)[0].count == 3);
 }
 
+TEST_CASE("who unsubscribes is told of what waited for it and goes to nobody", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), receiver = bench.join(2);
+  bench.subscribe(receiver, 1, "a", 100, Full::block, "group");
+  bench.room[receiver] = 2;
+  for (std::uint64_t i = 1; i <= 5; ++i) bench.publish(sender, i, "a");
+  bench.publish(sender, 6, "a", Level::delivered);  // another member may get it
+  bench.say(receiver, Unsubscribe{1});
+  bench.room.erase(receiver);
+  bench.core.room(receiver, bench.now);
+  REQUIRE(bench.told<Dropped>(receiver).size() == 1);
+  CHECK(bench.told<Dropped>(receiver)[0].reason == Reason::closed);
+  CHECK(bench.told<Dropped>(receiver)[0].count == 3);
+  CHECK(bench.core.totals().dropped[bus::test::count_of(Reason::closed)] == 3);
+  CHECK(bench.told<Progress>(receiver).back().index == 2);
+}
+
 TEST_CASE("a client that takes nothing and goes on asking is thrown out", "[broker]") {
   auto limits = Bench::without_gathering();
   limits.memory = 4 << 20;
