@@ -247,6 +247,7 @@ TEST_CASE("a request gets its answer: an echo, a text, what a command prints", "
   Polite text = start_reply({"text", "always", "--bus", bus, "--count", "1"});
   Polite command = start_reply({"math.*", "--exec", "expr 2 \\* $(cat)", "--bus", bus});
   Polite broken = start_reply({"broken", "--exec", "echo half; exit 3", "--bus", bus});
+  Polite large = start_reply({"large", "--exec", "head -c 2000000 /dev/zero", "--bus", bus});
 
   REQUIRE(run_bus({"request", "echo", "hello", "--bus", bus}).out == "hello\n");
   REQUIRE(run_bus({"request", "echo", "--bus", bus, "--format", "raw"}, "from\nstdin").out == "from\nstdin");
@@ -257,6 +258,9 @@ TEST_CASE("a request gets its answer: an echo, a text, what a command prints", "
   REQUIRE(failed.status == exited(1));
   REQUIRE(failed.out == "half\n");
   REQUIRE_THAT(failed.err, Contains("status 3"));
+  const Finished too_large = run_bus({"request", "large", "x", "--bus", bus, "--timeout", "1h"});
+  REQUIRE(too_large.status == exited(1));
+  REQUIRE_THAT(too_large.err, Contains("the answer of 2000000 B is too large"));
   echo.kill(SIGTERM);
   REQUIRE(echo.wait() == exited(143));
 }

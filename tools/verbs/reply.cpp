@@ -33,7 +33,7 @@ class Replying {
   void check_options() const;
   [[nodiscard]] Result<Delivery> next_question();
   void answer(const Delivery& question);
-  void publish(const std::string& subject, std::span<const std::byte> payload, const HeaderBlock& headers);
+  std::error_code publish(const std::string& subject, std::span<const std::byte> payload, const HeaderBlock& headers);
   void answer_all();
   void finish();
   void report_summary();
@@ -116,10 +116,15 @@ void Replying::answer(const Delivery& question) {
     log::debug("message " + std::to_string(asked_) + " wants no answer");
     return;
   }
-  publish(std::string(question.reply()), payload, headers);
+  const std::string subject(question.reply());
+  if (publish(subject, payload, headers) != Errc::message_too_large) return;
+  HeaderBlock instead;  // who asks need not wait for what cannot come
+  instead.add("error", "the answer of " + std::to_string(payload.size()) + " B is too large for this bus");
+  static_cast<void>(publish(subject, {}, instead));
 }
 
-void Replying::publish(const std::string& subject, std::span<const std::byte> payload, const HeaderBlock& headers) {
+std::error_code Replying::publish(const std::string& subject, std::span<const std::byte> payload,
+                                  const HeaderBlock& headers) {
   PublishOptions options;
   if (!headers.bytes().empty()) options.headers = &headers;
   options.sequence = &sequence_;
@@ -132,13 +137,14 @@ void Replying::publish(const std::string& subject, std::span<const std::byte> pa
   if (error) {
     ++failed_;
     log::warn(describe("answer", subject, error));
-    return;
+    return error;
   }
   ++answered_;
   bytes_ += payload.size();
-  if (!record_) return;
+  if (!record_) return {};
   record_->published(sequence_, subject, payload, options.level, time);
   record_->watch(*node_);
+  return {};
 }
 
 void Replying::answer_all() {
