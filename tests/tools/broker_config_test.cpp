@@ -123,6 +123,10 @@ TEST_CASE("a mistake in a broker's file is one line with its place and what is a
 }
 
 TEST_CASE("what is no TOML is said with the reason", "[config]") {
+  const std::string text = GENERATE("k\xc3\xa9y = 1", "\xcc\x92", "[==", "drain = 1979-05-27TB7:32:00Z");
+  CAPTURE(text);
+  CHECK_THAT(mistake_in(text),
+             Catch::Matchers::StartsWith("b.toml:1:") && Catch::Matchers::Contains("this is no TOML: "));
   CHECK_THAT(mistake_in("a = 1\nlisten = ]\n"),
              Catch::Matchers::StartsWith("b.toml:2:") && Catch::Matchers::Contains("this is no TOML: "));
 }

@@ -163,6 +163,7 @@ void Audit::Reader::take() {
   const auto kind = line_.at<std::string_view>("event");
   Publisher& who = audit_.publisher(line_.at<std::string_view>("who"));
   const auto time = line_.at<std::int64_t>("time_ns");
+  if (time < 0) throw Error(Errc::corrupt, "its \"time_ns\" is negative");
   const auto number = [this](std::string_view key) { return line_.at<std::uint64_t>(key); };
   const auto small = [this](std::string_view key) { return line_.at<std::uint32_t>(key); };
   const auto text = [this](std::string_view key) { return line_.at<std::string_view>(key); };
@@ -304,7 +305,7 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
         if (!checking.matches(i, member.pattern, message.subject, subjects_)) continue;
         covered = true;
         if (member.until == kNever) cut = true;
-        if (!member.idle || !accepted || *accepted + margin.count() >= member.until) lasting = false;
+        if (!member.idle || !accepted || *accepted >= member.until - margin.count()) lasting = false;
         reconnected = std::max(reconnected, member.node->reconnected);
       }
       // What has come was to come, also when it was published before the subscriber had written down that it was there.
