@@ -1,6 +1,7 @@
 // bus/broker/accept.cpp: messages from their publisher into the broker, in order, and no more than fit.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "bus/broker/state.hpp"
 
@@ -136,22 +137,27 @@ void Core::State::retry_later(Client& client) noexcept {
   retry.push_back(client.id);  // there is room: see connected()
 }
 
-void Core::State::retry_held_back(Client& client) {
+/// Its held back messages, at most so many, and what came behind them. True: there are more, which may go as well.
+bool Core::State::retry_held_back(Client& client, std::uint64_t most) {
   Backlog& backlog = client.held_back;
   while (!backlog.empty() && !client.over) {
+    if (most == 0) return true;
     const Backlog::Item item = backlog.front();
     const protocol::Frame frame = *protocol::decode(backlog.frame());  // it was decoded before
     if (item.kind == Backlog::Kind::message) {
-      if (!accept(client, std::get<Publish>(frame), backlog.frame())) return;
+      if (!accept(client, std::get<Publish>(frame), backlog.frame())) return false;
+      --most;
       if (item.level == Level::delivered) client.held_delivered.erase(item.number);
     } else if (item.kind == Backlog::Kind::batch) {
       const auto& batch = std::get<PublishBatch>(frame);
       const Batch rest = without_first(batch_of(client, batch), item.number - batch.sequence);
-      const std::uint32_t accepted = accept(client, rest);
+      const Batch share = first_so_many(rest, most);
+      const std::uint32_t accepted = accept(client, share);
+      most -= accepted;
       if (accepted < rest.count) {
         backlog.advance(accepted);
         if (accepted > 0 && !client.over) receipt_if_due(client);
-        return;
+        return accepted == share.count;
       }
     }
     backlog.pop();
@@ -172,6 +178,34 @@ void Core::State::retry_held_back(Client& client) {
         break;
     }
   }
+  return false;
+}
+
+/// The same, and a client for which there is no memory is lost.
+bool Core::State::take_turn(Client& client, std::uint64_t most) noexcept {
+  if (client.over) return false;
+  try {
+    return retry_held_back(client, most);
+  } catch (const std::bad_alloc&) {
+    refuse(client, Errc::no_room, kOutOfMemory);
+    return false;
+  }
+}
+
+/// There is room in a subscription: those who wait for it have their shares, one after the other.
+void Core::State::serve(Subscription& subscription) noexcept {
+  auto& waiting = subscription.publishers;
+  while (!subscription.ended && !waiting.empty()) {
+    const std::uint64_t room = room_in(subscription);
+    if (room == 0) return;
+    const bool alone = waiting.size() == 1;
+    const std::uint64_t share =
+        alone ? std::numeric_limits<std::uint64_t>::max() : std::max<std::uint64_t>(room / waiting.size(), 1);
+    const ClientId id = waiting.front();
+    waiting.erase(waiting.begin());
+    Client* const client = find(id);
+    if (client != nullptr && take_turn(*client, share)) waiting.push_back(id);  // there is room: it has had a place
+  }
 }
 
 /// Fills `targets` with the subscriptions that a message on this subject goes to: of a queue group, the next member in
@@ -182,34 +216,39 @@ void Core::State::find_targets(std::string_view subject) {
   for (Route* const route : match.plain) targets.push_back(static_cast<Subscription*>(route));
   for (Match::Group& group : match.groups) {
     const std::size_t count = group.members.size();
-    std::size_t chosen = group.next % count;
+    std::size_t chosen = count;
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t candidate = (group.next + i) % count;
       auto& member = *static_cast<Subscription*>(group.members[candidate]);
-      if (!member.ended && !is_full(member)) {
-        chosen = candidate;
-        break;
-      }
+      if (member.ended) continue;
+      if (chosen == count) chosen = candidate;  // unless one has room
+      if (is_full(member)) continue;
+      chosen = candidate;
+      break;
     }
+    if (chosen == count) continue;
     targets.push_back(static_cast<Subscription*>(group.members[chosen]));
     group.next = static_cast<std::uint32_t>((chosen + 1) % count);
   }
   std::erase_if(targets, [](const Subscription* subscription) { return subscription->ended; });
 }
 
-/// Asks all who block and are full, and might take it, for a word when they are not.
+/// Asks all who are full, and for whom it has to wait or who might take it instead, for a word when they are not.
 void Core::State::wait_for_room(Client& client, std::string_view subject) {
-  const auto ask = [&](Route* route) {
+  const auto ask = [&](Route* route, bool is_member) {
     auto& subscription = *static_cast<Subscription*>(route);
-    if (subscription.ended || subscription.full != Full::block || !is_full(subscription)) return;
+    if (subscription.ended || !is_full(subscription)) return;
+    if (!is_member && subscription.full != Full::block) return;
     auto& waiting = subscription.publishers;
     if (std::find(waiting.begin(), waiting.end(), client.id) != waiting.end()) return;
     waiting.push_back(client.id);
     subscription.client->awaited = true;
   };
   Match& match = index.match(subject);
-  std::for_each(match.plain.begin(), match.plain.end(), ask);
-  for (Match::Group& group : match.groups) std::for_each(group.members.begin(), group.members.end(), ask);
+  for (Route* const route : match.plain) ask(route, false);
+  for (Match::Group& group : match.groups) {
+    for (Route* const route : group.members) ask(route, true);
+  }
 }
 
 /// Whether this message, which may be sent again, is being delivered already, or was: then its publisher is told.
@@ -277,7 +316,7 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
       if (pending != nullptr) {
         target->unacknowledged.try_emplace({parcel.id.publisher, parcel.id.sequence}, Unacknowledged{pending, {}});
       }
-      taken = offer(*target, handout, publish.again, false);
+      taken = offer(*target, handout, publish.again ? Offer::again : Offer::first);
     } catch (const std::bad_alloc&) {
       fail(*pending, Reason::queue_full);
     }
@@ -355,7 +394,7 @@ void Core::State::offer_each(Client& client, const Batch& batch) {
     const Parcel parcel = parcel_of(client, publish, of_a_batch);
     Handout handout(parcel, held);
     for (Subscription* const target : left_over) {
-      if (!target->ended && !offer(*target, handout, false, false)) ++client.copies_dropped;
+      if (!target->ended && !offer(*target, handout, Offer::first)) ++client.copies_dropped;
     }
   }
 }

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <new>
 
 #include "bus/broker/state.hpp"
+#include "bus/protocol/subject.hpp"
 
 namespace bus::broker {
 
@@ -51,6 +53,7 @@ void Core::received(ClientId id, Bytes frame, Time now) noexcept {
   state.now = now;
   Client* const client = state.find(id);
   if (client == nullptr || client->over) return;
+  client->moved = now;
   try {
     state.handle(*client, frame);
   } catch (const std::bad_alloc&) {
@@ -120,6 +123,7 @@ void Core::State::on(Client& client, const protocol::Hello& hello) {
     return;
   }
   welcome(client);
+  if (draining && client.connection.reliable && !client.over) farewell_and_stay(client);
 }
 
 void Core::State::welcome(Client& client) noexcept {
@@ -160,7 +164,7 @@ void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
   subscription.full = subscribe.full;
   subscription.made = now;
   subscription.estate.push_back({client.instance, subscription.id, subscription.pattern, subscription.queue, {}, {}});
-  ended_alone.reserve(std::bit_ceil(index.size() + 1));
+  for (auto* const list : {&ended_alone, &with_room}) list->reserve(std::bit_ceil(index.size() + 1));
   client.subscriptions.emplace(subscribe.subscription, std::move(made));
   try {
     index.add(subscription);
@@ -174,12 +178,9 @@ void Core::State::on(Client& client, const protocol::Subscribe& subscribe) {
   subscription.again = subscribe.again;
   if (subscribe.again) ++back;
   control(client, protocol::Subscribed{subscribe.subscription});
+  adopt(subscription);
   if (subscribe.history > 0) send_history(subscription, subscribe.history);
-  if (!estates.empty()) {
-    adopt(subscription);
-    due(now);
-  }
-  look_at_watches();
+  look_at_watches(watches_due ? std::string_view(">") : subscription.pattern);
   look_who_is_back();
 }
 
@@ -218,10 +219,12 @@ void Core::State::on(Client& client, const protocol::Watch& watch) {
   client.watches.push_back({watch.token, watch.count, std::string(watch.subject)});
 }
 
-void Core::State::look_at_watches() noexcept {
+/// Of those whose subjects a pattern matches.
+void Core::State::look_at_watches(std::string_view pattern) noexcept {
   watches_due = false;
   for (auto& [id, client] : clients) {
     std::erase_if(client->watches, [&, who = client.get()](const Client::WatchFor& watch) {
+      if (!protocol::matches(pattern, watch.subject)) return false;
       try {
         const auto count = static_cast<std::uint32_t>(index.count(watch.subject));
         if (count < watch.count) return false;
@@ -276,13 +279,14 @@ void Core::room(ClientId id, Time now) noexcept {
   state.now = now;
   Client* const client = state.find(id);
   if (client == nullptr || client->over) return;
+  client->moved = now;
   state.pump(*client);
   state.sweep();
 }
 
 /// Removes what has ended, and lets held back messages go on, until nothing more follows from it.
 void Core::State::sweep() noexcept {
-  while (!ended.empty() || !ended_alone.empty() || !retry.empty() || memory_is_for_next()) {
+  while (!ended.empty() || !ended_alone.empty() || !with_room.empty() || !retry.empty() || memory_is_for_next()) {
     while (!ended_alone.empty()) {
       Subscription* const subscription = ended_alone.back();
       ended_alone.pop_back();
@@ -295,17 +299,18 @@ void Core::State::sweep() noexcept {
       ended.pop_back();
       forget(*client);
     }
+    while (!with_room.empty() && ended.empty() && ended_alone.empty()) {
+      Subscription& subscription = *with_room.back();
+      with_room.pop_back();
+      subscription.has_room = false;
+      serve(subscription);
+    }
     std::swap(retry, retrying);
     for (const ClientId id : retrying) {
       Client* const client = find(id);
       if (client == nullptr) continue;
       client->to_retry = false;
-      if (client->over) continue;
-      try {
-        retry_held_back(*client);
-      } catch (const std::bad_alloc&) {
-        refuse(*client, Errc::no_room, kOutOfMemory);
-      }
+      static_cast<void>(take_turn(*client, std::numeric_limits<std::uint64_t>::max()));
     }
     retrying.clear();
   }
@@ -347,8 +352,8 @@ void Core::tick(Time now) noexcept {
   state.look_who_is_back();
   state.tell_survivors();
   state.tell_untold();
-  if (state.watches_due) state.look_at_watches();
-  if (!state.estates.empty()) state.hand_over_estates();
+  if (state.watches_due) state.look_at_watches(">");
+  state.hand_over_estates();
   state.forget_publishers();
   state.send_again_on_lossy_links();
   state.sweep();
@@ -360,14 +365,21 @@ void Core::drain(Time now) noexcept {
   state.draining = true;
   for (auto& [id, client] : state.clients) {
     if (client->over || client->leaving || !client->greeted || !client->connection.reliable) continue;
-    state.control(*client, protocol::Farewell{client->accepted, client->delivered, true});
+    state.farewell_and_stay(*client);
   }
   state.sweep();
 }
 
-bool Core::drained() const noexcept {
-  const auto idle = [](const auto& entry) {
+/// It publishes no more then, and goes on to be delivered to.
+void Core::State::farewell_and_stay(Client& client) noexcept {
+  client.moved = now;
+  control(client, protocol::Farewell{client.accepted, client.delivered, true});
+}
+
+bool Core::drained(Time now) const noexcept {
+  const auto idle = [this, now](const auto& entry) {
     const Client& client = *entry.second;
+    if (now - client.moved >= state_->limits.stalled) return true;  // it may never: it does not keep the others
     if (!client.control.empty() || !client.held_back.empty()) return false;
     if (client.greeted && client.connection.reliable && !client.silent && !client.leaving) return false;
     return std::all_of(client.subscriptions.begin(), client.subscriptions.end(), [](const auto& one) {

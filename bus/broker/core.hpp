@@ -46,6 +46,8 @@ struct Limits {
       std::chrono::milliseconds(300);  // what a broker that starts gives nodes to come back
   std::chrono::nanoseconds gather_longest =
       std::chrono::seconds(1);  // and while subscriptions are not back that its nodes know of
+  std::chrono::nanoseconds stalled =
+      std::chrono::hours(24);  // who says and takes nothing for so long is not waited for when the broker stops
   std::chrono::nanoseconds again = std::chrono::milliseconds(200);  // an unanswered frame on a lossy link is sent again
 };
 
@@ -108,9 +110,9 @@ class Core {
 
   /// The broker is about to stop: takes no new clients and asks those that it has to publish no more; goes on
   /// accepting what they sent before they heard of that, and delivering. drained() says when all have answered and
-  /// everything that can be delivered was.
+  /// everything that can be delivered was; but for those who have not moved for as long as `stalled` says.
   void drain(Time now) noexcept;
-  [[nodiscard]] bool drained() const noexcept;
+  [[nodiscard]] bool drained(Time now) const noexcept;
   /// Says farewell to all and forgets them.
   void stop(Time now) noexcept;
 

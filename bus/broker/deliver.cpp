@@ -31,7 +31,8 @@ std::uint64_t Core::State::room_in(const Subscription& subscription) const noexc
 }
 
 /// Sends it, or queues it, or does what the subscription's rule says. False: this message was dropped.
-bool Core::State::offer(Subscription& subscription, Handout& handout, bool again, bool kept) noexcept {
+bool Core::State::offer(Subscription& subscription, Handout& handout, Offer why) noexcept {
+  const bool again = why == Offer::again || why == Offer::inherited, kept = why == Offer::kept;
   const Parcel& parcel = handout.parcel();
   ++totals.copies;
   if (again) ++totals.again;
@@ -42,7 +43,7 @@ bool Core::State::offer(Subscription& subscription, Handout& handout, bool again
     return false;
   }
   if (goes_at_once(subscription) && send(subscription, parcel, again, kept)) return true;
-  if (is_full(subscription)) {
+  if (is_full(subscription) && why != Offer::inherited) {  // what it gets back may be more than its depth
     switch (subscription.full) {
       case Full::block:  // its publishers were asked to wait before; this is from the history, or sent again
         break;
@@ -272,8 +273,16 @@ void Core::State::pump(Client& client) noexcept {
   }
 }
 
+/// Those who wait for room here, if there is any: sweep() serves them.
 void Core::State::wake_publishers(Subscription& subscription) noexcept {
-  if (subscription.publishers.empty() || (is_full(subscription) && !subscription.ended)) return;
+  if (subscription.publishers.empty() || subscription.has_room || is_full(subscription)) return;
+  subscription.has_room = true;
+  with_room.push_back(&subscription);  // there is room: see Subscribe
+}
+
+/// They need not wait for it any more: it is over.
+void Core::State::release_publishers(Subscription& subscription) noexcept {
+  if (std::exchange(subscription.has_room, false)) std::erase(with_room, &subscription);
   for (const ClientId id : subscription.publishers) {
     if (Client* const publisher = find(id)) retry_later(*publisher);
   }
@@ -376,10 +385,19 @@ void Core::State::remove(Subscription& subscription, bool died) noexcept {
     totals.dropped[static_cast<std::size_t>(Reason::unknown_after_crash)] += subscription.sent - subscription.taken;
   }
   abandon(subscription, died);
-  wake_publishers(subscription);
+  release_publishers(subscription);
 }
 
-/// The kept messages of each subject that it matches, oldest first.
+/// Whether a message on that subject has gone to another member of its group.
+bool Core::State::has_had_it(const Subscription& subscription, std::string_view subject) {
+  if (subscription.queue.empty()) return false;
+  const auto& groups = index.match(subject).groups;
+  return std::any_of(groups.begin(), groups.end(), [&](const Match::Group& group) {
+    return group.queue == subscription.queue && group.members.size() > 1;
+  });
+}
+
+/// The kept messages of each subject that it matches, oldest first; of those of a group, once for all members.
 void Core::State::send_history(Subscription& subscription, std::uint32_t depth) {
   std::vector<std::pair<std::uint64_t, Shared>> found;
   for (const auto& [subject, kept] : history) {
@@ -390,7 +408,10 @@ void Core::State::send_history(Subscription& subscription, std::uint32_t depth) 
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (auto& [number, message] : found) {
     Handout handout(std::move(message));
-    static_cast<void>(offer(subscription, handout, false, true));
+    const MessageId id = handout.parcel().id;
+    if (subscription.unacknowledged.contains({id.publisher, id.sequence})) continue;  // it has just inherited this one
+    if (has_had_it(subscription, handout.parcel().subject)) continue;
+    static_cast<void>(offer(subscription, handout, Offer::kept));
     if (subscription.ended) return;
   }
 }

@@ -29,6 +29,8 @@ constexpr unsigned kRoundsBetweenLooks = 32;             // of a busy loop, in w
 constexpr auto kClosing = 1s;                            // for a channel's last frames to be taken
 constexpr auto kClosingAgain = 1ms;                      // until it is looked whether they were
 constexpr std::size_t kMostLeaving = 64;                 // more who are turned away at a time hear nothing
+constexpr unsigned kRoomAtOnce = 8;                      // tries in a row, before the poller says when
+constexpr auto kDrainedAgain = 20ms;                     // until it is looked whether all is out
 constexpr auto kRoomAgain = 1ms;                         // where nothing can be had to wait for room with
 constexpr Poller::Key kListener = Poller::Key{1} << 32;  // keys below are clients'
 constexpr Poller::Key kRoom = Poller::Key{1} << 33;
@@ -54,7 +56,8 @@ struct Server::State final : Output {
     ClientId id = 0;
     bool hot = false;      // asked in each round
     bool dirty = false;    // written to in this round: what is sent is gathered until its end
-    bool waiting = false;  // for room
+    bool waiting = false;  // for room: to be tried again in the next round
+    unsigned tries = 0;    // in a row that found none
     bool over = false;
     unsigned quiet = 0;  // rounds without a frame
   };
@@ -91,6 +94,7 @@ struct Server::State final : Output {
       want_room(link);
       return false;
     }
+    link.tries = 0;
     if (error) {
       link.over = true;
       broken.push_back(id);
@@ -201,16 +205,26 @@ struct Server::State final : Output {
   /// Closes what is over, on whichever side it ended.
   void bury(Time now) {
     while (!over.empty() || !broken.empty() || !hung_up.empty()) {
-      for (const auto& [id, died] : std::exchange(over, {})) {
+      while (!over.empty()) {
+        const auto [id, died] = take_last(over);
         core.disconnected(id, died, now);
         remove(id, false);
       }
-      for (const ClientId id : std::exchange(broken, {})) {
+      while (!broken.empty()) {
+        const ClientId id = take_last(broken);
         core.disconnected(id, true, now);
         remove(id, false);
       }
-      for (const ClientId id : std::exchange(hung_up, {})) remove(id, true);
+      while (!hung_up.empty()) remove(take_last(hung_up), true);
     }
+  }
+
+  /// Keeps the room that it had: see let_in().
+  template <typename T>
+  static T take_last(std::vector<T>& list) noexcept {
+    const T last = list.back();
+    list.pop_back();
+    return last;
   }
 
   /// Closes its channel, `politely` when what was sent is out, or has had the time for it. Waits for nobody: a peer
@@ -246,18 +260,36 @@ struct Server::State final : Output {
     dirty.clear();
   }
 
+  /// Tries those once more who had no room.
   bool look_for_room(Time now) {
-    const auto asked = std::exchange(waiting, {});
     bool any = false;
-    for (const ClientId id : asked) {
-      const auto found = links.find(id);
-      if (found == links.end()) continue;
-      found->second->waiting = false;
-      core.room(id, now);
-      any |= !found->second->waiting;
-      bury(now);
+    const std::size_t count = waiting.size();
+    for (std::size_t i = 0; i < count; ++i) {
+      Link& link = *links.find(waiting[i])->second;
+      link.waiting = false;
+      core.room(link.id, now);
+      link.tries = link.waiting ? link.tries + 1 : 0;
+      any |= !link.waiting;
     }
+    waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(count));
+    bury(now);
     return any;
+  }
+
+  /// Leaves those to the poller who have been tried so often: then they cost nothing until there is room.
+  /// Throws Error, std::bad_alloc: the rest go on being tried.
+  void wait_for_room(unsigned tries) {
+    for (std::size_t i = 0; i < waiting.size();) {
+      Link& link = *links.find(waiting[i])->second;
+      if (link.tries < tries) {
+        ++i;
+        continue;
+      }
+      poller.want_room(link.channel, kRoom | link.id);
+      link.waiting = false;
+      waiting[i] = waiting.back();
+      waiting.pop_back();
+    }
   }
 
   /// Asks every hot client once. False: nobody had anything to say.
@@ -288,18 +320,18 @@ struct Server::State final : Output {
   /// Asks the kernel who else has something to say, and waits for that until `deadline`.
   void look(Deadline deadline) {
     std::array<Poller::Key, 64> ready{};
-    if (deadline != Time{}) {
-      try {
-        for (const ClientId id : waiting) poller.want_room(links.find(id)->second->channel, kRoom);
-      } catch (const std::exception&) {  // no descriptors, or no memory
-        deadline = std::min(deadline, in(kRoomAgain));
-      }
+    try {
+      wait_for_room(deadline == Time{} ? kRoomAtOnce : 0);
+    } catch (const std::exception&) {  // no descriptors, or no memory
+      deadline = std::min(deadline, in(kRoomAgain));
     }
     const std::size_t count = poller.wait(ready, deadline);
     const std::lock_guard lock(mutex);
     for (std::size_t i = 0; i < count; ++i) {
-      if (ready[i] == kRoom) {
-        continue;  // the next round asks all who wait for it
+      if ((ready[i] & kRoom) != 0) {
+        if (const auto found = links.find(static_cast<ClientId>(ready[i])); found != links.end()) {
+          want_room(*found->second);
+        }
       } else if ((ready[i] & kListener) != 0) {
         if (const auto door = doors.find(ready[i]); door != doors.end()) accept_all(door->second.listener);
       } else if (const auto found = links.find(static_cast<ClientId>(ready[i])); found != links.end()) {
@@ -320,7 +352,7 @@ struct Server::State final : Output {
   [[nodiscard]] Deadline next_deadline() const {
     Deadline until = core.next_tick().value_or(forever);
     if (!leaving.empty()) until = std::min(until, in(kClosingAgain));
-    return draining ? std::min(until, drain_until) : until;
+    return draining ? std::min({until, drain_until, in(kDrainedAgain)}) : until;
   }
 
   // ---- other limits and addresses ----
@@ -435,7 +467,7 @@ struct Server::State final : Output {
         refuse_changes();
       }
       if (change_asked.load(std::memory_order_acquire)) carry_out_what_is_asked();
-      if (draining && (core.drained() || Clock::now() >= drain_until)) break;
+      if (draining && (core.drained(Clock::now()) || Clock::now() >= drain_until)) break;
       if (round()) {
         if (std::exchange(looked_in_vain, false) && !slept) patience.in_time();
         slept = false;
@@ -458,6 +490,10 @@ struct Server::State final : Output {
     core.stop(Clock::now());
     flush_all();
     hung_up.clear();
+    for (auto& [key, door] : doors) {  // first: another broker may begin
+      poller.remove(door.listener);
+      door.listener.close();  // and goes on to know its address
+    }
     const Deadline until = in(kClosing);  // for all together
     for (auto& [id, link] : links) {
       poller.remove(link->channel);
@@ -466,10 +502,6 @@ struct Server::State final : Output {
     for (auto& [channel, deadline] : leaving) static_cast<void>(channel.close(std::min(until, deadline)));
     links.clear();
     leaving.clear();
-    for (auto& [key, door] : doors) {
-      poller.remove(door.listener);
-      door.listener.close();  // and goes on to know its address
-    }
   }
 
   std::mutex mutex;  // guards the core against totals() of other threads

@@ -6,8 +6,9 @@
 namespace bus::broker {
 
 namespace {
-constexpr std::size_t kSettledRemembered = 8192;  // outcomes for each publisher: twice its window
-}
+constexpr std::size_t kSettledRemembered = 8192;            // outcomes for each publisher: twice its window
+constexpr auto kLookAgain = std::chrono::milliseconds(20);  // for heirs with room
+}  // namespace
 
 Pending& Core::State::expect(Publisher& publisher, Handout& handout, std::uint32_t outstanding) {
   auto pending = std::make_unique<Pending>();
@@ -68,8 +69,9 @@ void Core::State::abandon(Subscription& subscription, bool died) noexcept {
     Estate& estate = subscription.estate.front();
     estate.left.swap(subscription.unacknowledged);
     estate.since = now;
+    estate.look = subscription.queue.empty() ? now + limits.gone : now;
+    due(estate.look);
     estates.splice(estates.end(), subscription.estate);
-    due(now);
     return;
   }
   UnacknowledgedMap left;
@@ -87,72 +89,94 @@ void Core::State::inherit(Subscription& subscription, UnacknowledgedMap::node_ty
     return;
   }
   Handout handout(pending.message);
-  static_cast<void>(offer(subscription, handout, true, false));
+  static_cast<void>(offer(subscription, handout, Offer::inherited));
 }
 
-/// A subscription that is new or was in force before gets what its predecessor left.
+/// A subscription that is new or was in force before gets what its predecessor left: all that was its own, of the rest
+/// what it has room for.
 void Core::State::adopt(Subscription& subscription) noexcept {
   for (auto estate = estates.begin(); estate != estates.end();) {
-    const bool same = estate->pattern == subscription.pattern && estate->queue == subscription.queue;
     const bool itself = estate->instance == subscription.client->instance && estate->subscription == subscription.id;
-    if (same && (itself || !estate->queue.empty() || estate->since + limits.gone <= now)) {
-      while (!estate->left.empty() && !subscription.ended) {
-        inherit(subscription, estate->left.extract(estate->left.begin()));
-      }
+    const bool same = estate->pattern == subscription.pattern && estate->queue == subscription.queue;
+    const bool may_go = itself || !estate->queue.empty() || estate->since + limits.gone <= now;
+    while (same && may_go && !estate->left.empty() && !subscription.ended && (itself || !is_full(subscription))) {
+      inherit(subscription, estate->left.extract(estate->left.begin()));
     }
-    estate = estate->left.empty() ? estates.erase(estate) : std::next(estate);
+    if (estate->left.empty()) {
+      estate = estates.erase(estate);
+      continue;
+    }
+    const bool is_plain = estate->queue.empty();
+    if (is_plain ? same : estate->queue == subscription.queue) {
+      const Time soon = std::max(now, estate->looked + kLookAgain);
+      estate->look = std::min(estate->look, is_plain ? std::max(soon, estate->since + limits.gone) : soon);
+      due(estate->look);
+    }
+    ++estate;
   }
 }
 
-/// Estates to whoever may have them now; those that nobody wanted for too long have failed.
-void Core::State::hand_over_estates() noexcept {
-  // Another subscription with the same pattern, if it was made since and so has not had the message itself; or any
-  // other member of the group.
-  const auto heir_of = [&](const Estate& estate, const UnacknowledgedMap::value_type& message) -> Subscription* {
-    const Pending& pending = *message.second.pending;
-    Match& match = index.match(pending.message->parcel().subject);
-    const auto fits = [&](Route* route) {
-      auto& other = *static_cast<Subscription*>(route);
-      if (other.ended || other.client->leaving || other.unacknowledged.contains(message.first)) return false;
-      return !estate.queue.empty() || (other.pattern == estate.pattern && other.made > pending.accepted);
-    };
-    if (estate.queue.empty()) {
-      const auto it = std::find_if(match.plain.begin(), match.plain.end(), fits);
-      return it != match.plain.end() ? static_cast<Subscription*>(*it) : nullptr;
-    }
-    for (Match::Group& group : match.groups) {
-      if (group.queue != estate.queue) continue;
-      const std::size_t first = group.next++;
-      for (std::size_t i = 0; i < group.members.size(); ++i) {
-        Route* const route = group.members[(first + i) % group.members.size()];
-        if (fits(route)) return static_cast<Subscription*>(route);
-      }
-    }
-    return nullptr;
+/// Who may have one message of an estate: another subscription with the same pattern, if it was made since and so has
+/// not had the message itself; or any other member of the group.
+Core::State::Heirs Core::State::heirs_of(const Estate& estate, const UnacknowledgedMap::value_type& message) {
+  const Pending& pending = *message.second.pending;
+  Match& match = index.match(pending.message->parcel().subject);
+  Heirs heirs;
+  const auto look_at = [&](Route* route) {
+    auto& other = *static_cast<Subscription*>(route);
+    if (other.ended || other.client->leaving || other.unacknowledged.contains(message.first)) return;
+    if (estate.queue.empty() && (other.pattern != estate.pattern || other.made <= pending.accepted)) return;
+    heirs.any = true;
+    if (heirs.next == nullptr && !is_full(other)) heirs.next = &other;
   };
-  try {
-    for (auto estate = estates.begin(); estate != estates.end();) {
-      const bool may_go = !estate->queue.empty() || estate->since + limits.gone <= now;
+  if (estate.queue.empty()) {
+    std::for_each(match.plain.begin(), match.plain.end(), look_at);
+    return heirs;
+  }
+  for (Match::Group& group : match.groups) {
+    if (group.queue != estate.queue) continue;
+    const std::size_t first = group.next++;
+    for (std::size_t i = 0; i < group.members.size() && heirs.next == nullptr; ++i) {
+      look_at(group.members[(first + i) % group.members.size()]);
+    }
+  }
+  return heirs;
+}
+
+/// Estates to whoever may have them now; those that nobody wanted for too long have failed. Heirs without room are
+/// waited for.
+void Core::State::hand_over_estates() noexcept {
+  for (auto estate = estates.begin(); estate != estates.end();) {
+    if (estate->look > now) {
+      due(estate->look);
+      ++estate;
+      continue;
+    }
+    estate->looked = now;
+    bool are_full = false;
+    try {
       for (auto it = estate->left.begin(); it != estate->left.end();) {
         const auto message = it++;
-        Subscription* const heir = may_go ? heir_of(*estate, *message) : nullptr;
-        if (heir != nullptr) {
-          inherit(*heir, estate->left.extract(message));
-        } else if (estate->since + limits.linger <= now) {
+        const Heirs heirs = heirs_of(*estate, *message);
+        are_full |= heirs.any && heirs.next == nullptr;
+        if (heirs.next != nullptr) {
+          inherit(*heirs.next, estate->left.extract(message));
+        } else if (!heirs.any && estate->since + limits.linger <= now) {
           Pending& pending = *message->second.pending;
           estate->left.erase(message);
           fail(pending, Reason::peer_died);
         }
       }
-      if (estate->left.empty()) {
-        estate = estates.erase(estate);
-        continue;
-      }
-      due(may_go ? estate->since + limits.linger : estate->since + limits.gone);
-      ++estate;
+    } catch (const std::bad_alloc&) {  // no memory to look for heirs: later
+      are_full = true;
     }
-  } catch (const std::bad_alloc&) {  // no memory to look for heirs: later
-    due(now + limits.again);
+    if (estate->left.empty()) {
+      estate = estates.erase(estate);
+      continue;
+    }
+    estate->look = are_full ? now + kLookAgain : std::max(estate->since + limits.linger, now + kLookAgain);
+    due(estate->look);
+    ++estate;
   }
 }
 

@@ -61,6 +61,15 @@ struct Estate {
   std::string pattern, queue;
   UnacknowledgedMap left;
   Time since{};
+  Time looked{}, look{};  // for heirs: when last, and when again
+};
+
+/// Why a subscription is offered a message.
+enum class Offer : std::uint8_t {
+  first,
+  again,      // its publisher has sent it again
+  inherited,  // another subscription has had it
+  kept,       // from the history
 };
 
 struct Client;
@@ -73,7 +82,8 @@ struct Subscription : Route {
   bool ended = false;
   bool again = false;  // it was in force with the broker before
   Time made{};
-  bool ready = false;  // it is in its client's list of those with something to send
+  bool ready = false;     // it is in its client's list of those with something to send
+  bool has_room = false;  // it is in State::with_room
   Subscription* next_ready = nullptr;
 
   std::uint64_t sent = 0;   // index of the last message sent
@@ -81,7 +91,7 @@ struct Subscription : Route {
   Waiting waiting;
   ReasonCounts dropped{}, told{};  // here; and what of that its node knows
   std::uint64_t dropped_there = 0;
-  std::vector<ClientId> publishers;  // that wait for room here
+  std::vector<ClientId> publishers;  // that wait for room here, in turn
 
   UnacknowledgedMap unacknowledged;
   std::list<Estate> estate;  // one, empty: what it leaves goes into State::estates with it
@@ -104,6 +114,7 @@ struct Client {
   bool to_retry = false;  // it is in State::retry
   bool died = false;
   Time hello_until{};
+  Time moved{};  // when it last said something, or its channel had room again
   std::uint32_t window_messages = 0, window_bytes = 0, max_payload = 0;  // what it was told, whatever holds now
   std::uint32_t subscribed = 0;  // the same: what it shall tell a broker after this one
   bool is_told = false;          // of that, whenever it changes
@@ -204,6 +215,7 @@ struct Core::State {
 
   std::vector<Client*> ended;              // for sweep()
   std::vector<Subscription*> ended_alone;  // whose client goes on
+  std::vector<Subscription*> with_room;    // and publishers that have waited for it
   std::vector<ClientId> retry;             // publishers whose held back messages may go
   std::vector<ClientId> retrying;
   std::vector<ClientId> for_memory;      // publishers that wait for it, in turn
@@ -227,7 +239,8 @@ struct Core::State {
   void on(Client&, const protocol::Query&);
   void refuse(Client&, Errc, std::string_view text) noexcept;  // and hang up
   void leave(Client&, bool died) noexcept;
-  void look_at_watches() noexcept;
+  void look_at_watches(std::string_view pattern) noexcept;
+  void farewell_and_stay(Client&) noexcept;
   void sweep() noexcept;
   void forget(Client&) noexcept;
 
@@ -246,7 +259,9 @@ struct Core::State {
   [[nodiscard]] protocol::Publish first_of(const Batch&);
   void offer_each(Client&, const Batch&);
   void retry_later(Client&) noexcept;
-  void retry_held_back(Client&);
+  [[nodiscard]] bool retry_held_back(Client&, std::uint64_t most);
+  [[nodiscard]] bool take_turn(Client&, std::uint64_t most) noexcept;
+  void serve(Subscription&) noexcept;
   void find_targets(std::string_view subject);
   void wait_for_room(Client&, std::string_view subject);
   void keep(Handout&, std::uint32_t depth);
@@ -282,7 +297,7 @@ struct Core::State {
   [[nodiscard]] bool goes_at_once(const Subscription&) const noexcept;
   [[nodiscard]] std::uint64_t room_in(const Subscription&) const noexcept;
   [[nodiscard]] bool is_full(const Subscription& subscription) const noexcept { return room_in(subscription) == 0; }
-  [[nodiscard]] bool offer(Subscription&, Handout&, bool again, bool kept) noexcept;
+  [[nodiscard]] bool offer(Subscription&, Handout&, Offer) noexcept;
   [[nodiscard]] bool send(Subscription&, const Parcel&, bool again, bool kept) noexcept;
   [[nodiscard]] bool offer(Subscription&, const Batch&, Shared& copy) noexcept;
   [[nodiscard]] bool send(Subscription&, const Batch&) noexcept;
@@ -297,10 +312,12 @@ struct Core::State {
   [[nodiscard]] std::uint32_t send_first(Subscription&) noexcept;
   void pump(Client&) noexcept;
   void wake_publishers(Subscription&) noexcept;
+  void release_publishers(Subscription&) noexcept;
   void control(Client&, const protocol::Frame&) noexcept;
   void end(Subscription&, Errc, std::string_view why) noexcept;  // `why` lives for ever
   void remove(Subscription&, bool died) noexcept;
   void send_history(Subscription&, std::uint32_t depth);
+  [[nodiscard]] bool has_had_it(const Subscription&, std::string_view subject);
   void send_again_on_lossy_links() noexcept;
 
   // settle.cpp: `delivered`
@@ -312,6 +329,11 @@ struct Core::State {
   void abandon(Subscription&, bool died) noexcept;
   void inherit(Subscription&, UnacknowledgedMap::node_type) noexcept;
   void adopt(Subscription&) noexcept;
+  struct Heirs {
+    Subscription* next = nullptr;  // has room
+    bool any = false;              // with room or without
+  };
+  [[nodiscard]] Heirs heirs_of(const Estate&, const UnacknowledgedMap::value_type&);
   void hand_over_estates() noexcept;
   void forget_publishers() noexcept;
 };

@@ -102,6 +102,11 @@ void Core::State::on(Client& client, const protocol::Query& query) {
     return;
   }
   const std::string text = core.describe(query.what, now);
+  if (text.size() + protocol::kMostAround > client.connection.max_frame) {
+    control(client, protocol::Refused{query.token, Errc::message_too_large,
+                                      "the answer is larger than a message on this connection may be"});
+    return;
+  }
   control(client, protocol::Answer{query.token, bytes_of(text)});
 }
 

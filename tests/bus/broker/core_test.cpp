@@ -305,11 +305,11 @@ TEST_CASE("a broker that drains takes what was on its way, and says farewell whe
   bench.say(sender, Bye{3, true});
   bench.say(receiver, Bye{0, true});
   CHECK(bench.got(receiver, 1) == "1,2");
-  CHECK_FALSE(bench.core.drained());  // the third is held back
+  CHECK_FALSE(bench.core.drained(bench.now));  // the third is held back
   bench.acknowledge(receiver, 1, 1, 1);
   bench.say(receiver, Taken{1, 2, 0});
   CHECK(bench.got(receiver, 1) == "1,2,3");
-  CHECK(bench.core.drained());
+  CHECK(bench.core.drained(bench.now));
   bench.core.stop(bench.now);
   REQUIRE(bench.told<Farewell>(sender).size() == 2);
   CHECK_FALSE(bench.told<Farewell>(sender)[1].stays);
@@ -324,11 +324,70 @@ TEST_CASE("a broker has not drained before each of its publishers has said that 
   static_cast<void>(lossy);           // who may never hear of it is not waited for
   CHECK_FALSE(bench.connect() == 0);  // nor who has said nothing yet
   bench.core.drain(bench.now);
-  CHECK_FALSE(bench.core.drained());
+  CHECK_FALSE(bench.core.drained(bench.now));
   SECTION("it stays") { bench.say(sender, Bye{0, true}); }
   SECTION("it leaves") { bench.say(sender, Bye{0, false}); }
   SECTION("it dies") { bench.core.disconnected(sender, true, bench.now); }
-  CHECK(bench.core.drained());
+  CHECK(bench.core.drained(bench.now));
+}
+
+TEST_CASE("who says hello to a broker that drains is told to publish no more", "[broker]") {
+  Bench bench;
+  const ClientId stranger = bench.connect();
+  bench.core.drain(bench.now);
+  bench.say(stranger, Hello{kVersion, Instance{1}, 1, 0, "node"});
+  REQUIRE(bench.told<Farewell>(stranger).size() == 1);
+  CHECK(bench.told<Farewell>(stranger)[0].stays);
+  CHECK_FALSE(bench.core.drained(bench.now));
+  bench.say(stranger, Bye{0, true});
+  CHECK(bench.core.drained(bench.now));
+}
+
+TEST_CASE("a broker that drains waits for those who move and for others only so long", "[broker]") {
+  auto limits = Bench::without_gathering();
+  limits.stalled = 1s;
+  Bench bench(limits);
+  const ClientId sender = bench.join(1), slow = bench.join(2), stopped = bench.join(3);
+  bench.subscribe(slow, 1, "a", 1);
+  bench.publish(sender, 1, "a");
+  bench.publish(sender, 2, "a");
+  bench.core.drain(bench.now);
+  bench.say(slow, Bye{0, true});
+  bench.pass(900ms);
+  bench.say(slow, Taken{1, 1, 0});
+  bench.say(sender, Bye{2, true});
+  CHECK_FALSE(bench.core.drained(bench.now));  // the stopped one might yet
+  bench.pass(100ms);
+  CHECK(bench.core.drained(bench.now));
+  CHECK(bench.got(slow, 1) == "1,2");
+  CHECK(bench.told<Farewell>(stopped).size() == 1);
+}
+
+TEST_CASE("a question whose answer no frame can hold is refused", "[broker]") {
+  Bench bench;
+  const auto id = bench.core.connected({"bench", true, 2048}, bench.now);
+  REQUIRE(id);
+  bench.say(*id, Hello{kVersion, Instance{1}, 1, 0, "node"});
+  for (std::uint32_t i = 1; i <= 20; ++i) bench.subscribe(*id, i, "a." + std::to_string(i));
+  bench.say(*id, Query{77, "subscriptions"});
+  CHECK(bench.told<Answer>(*id).empty());
+  REQUIRE(bench.told<Refused>(*id).size() == 1);
+  CHECK(bench.told<Refused>(*id)[0].id == 77);
+  CHECK(bench.told<Refused>(*id)[0].why == Errc::message_too_large);
+  bench.say(*id, Query{78, "status"});
+  CHECK(bench.told<Answer>(*id).size() == 1);
+}
+
+TEST_CASE("a queue group gets the history once", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), one = bench.join(2), other = bench.join(3);
+  for (std::uint64_t i = 1; i <= 3; ++i) bench.publish(sender, i, "a", Level::accepted, false, 3);
+  bench.subscribe(one, 1, "a", 10, Full::block, "q", 3);
+  bench.subscribe(other, 1, ">", 10, Full::block, "q", 3);
+  bench.subscribe(other, 2, "a", 10, Full::block, "p", 3);
+  CHECK(bench.got(one, 1) == "1,2,3");
+  CHECK(bench.got(other, 1).empty());
+  CHECK(bench.got(other, 2) == "1,2,3");
 }
 
 TEST_CASE("a new broker delivers what nodes bring that have lost another only when their receivers may be there",

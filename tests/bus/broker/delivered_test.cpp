@@ -1,6 +1,8 @@
 // tests/bus/broker/delivered_test.cpp: messages of level `delivered`, until all have acknowledged them.
 #include "bus/broker/core.hpp"
 
+#include <array>
+
 #include "tests/bus/broker/bench.hpp"
 #include "tests/support/catch.hpp"
 
@@ -178,4 +180,100 @@ TEST_CASE("a window of one message opens after that was held back", "[broker]") 
   bench.say(receiver, Taken{1, 1, 0});
   REQUIRE(bench.told<Receipt>(sender).size() == 1);
   CHECK(bench.told<Receipt>(sender)[0].sequence == 1);
+}
+
+TEST_CASE("what a member of a group leaves goes to those who have room and waits for the others", "[broker]") {
+  const Full rule = GENERATE(Full::block, Full::drop_new, Full::drop_old, Full::disconnect);
+  CAPTURE(rule);
+  Bench bench;
+  const ClientId sender = bench.join(1);
+  const std::array<ClientId, 3> members{bench.join(2), bench.join(3), bench.join(4)};
+  for (const ClientId member : members) bench.subscribe(member, 1, "a", 2, rule, "q");
+  for (std::uint64_t i = 1; i <= 6; ++i) bench.publish(sender, i, "a", Level::delivered);
+  bench.core.disconnected(members[0], true, bench.now);
+  bench.pass(15s);  // longer than anything lingers
+  CHECK(bench.told<Outcome>(sender).empty());
+  CHECK(bench.told<Refused>(members[1]).empty());
+  CHECK(bench.told<Refused>(members[2]).empty());
+
+  const auto handle_all = [&](ClientId member) {
+    const auto all = bench.told<Deliver>(member);
+    for (const Deliver& one : all) bench.acknowledge(member, 1, one.message.publisher, one.message.sequence);
+    bench.say(member, Taken{1, all.size(), 0});
+  };
+  for (int i = 0; i < 4; ++i) {
+    for (const ClientId member : {members[1], members[2]}) handle_all(member);
+    bench.pass(1s);
+  }
+  for (std::uint64_t i = 1; i <= 6; ++i) {
+    CAPTURE(i);
+    REQUIRE(bench.outcome(sender, i));
+    CHECK(bench.outcome(sender, i)->reached == 1);
+  }
+}
+
+TEST_CASE("a subscription that comes back gets all it had whatever its depth and rule", "[broker]") {
+  const Full rule = GENERATE(Full::block, Full::drop_new, Full::disconnect);
+  CAPTURE(rule);
+  Bench bench;
+  const ClientId sender = bench.join(1), first = bench.join(2);
+  bench.room[first] = 3;  // a welcome, a confirmation, a message
+  bench.subscribe(first, 1, "a", 2, rule);
+  for (std::uint64_t i = 1; i <= 2; ++i) bench.publish(sender, i, "a", Level::delivered);
+  bench.core.disconnected(first, true, bench.now);
+  const ClientId second = bench.join(2);
+  bench.subscribe(second, 1, "a", 1, rule);
+  bench.say(second, Taken{1, 1, 0});
+  CHECK(bench.got(second, 1) == "1,2");
+}
+
+TEST_CASE("what comes back unacknowledged is not sent once more from the history", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), first = bench.join(2);
+  bench.subscribe(first, 1, "a", 10, Full::block, {}, 5);
+  bench.publish(sender, 1, "a", Level::delivered, false, 5);
+  bench.core.disconnected(first, true, bench.now);
+  const ClientId second = bench.join(2);
+  bench.subscribe(second, 1, "a", 10, Full::block, {}, 5);
+  REQUIRE(bench.got(second, 1) == "1");
+  CHECK(bench.told<Deliver>(second)[0].acknowledge);
+}
+
+TEST_CASE("many who come back at once cost what each of them has to get", "[broker]") {
+  const std::uint32_t each = 256;
+  std::array<double, 2> per_message{};
+  for (const std::uint32_t clients : {50U, 400U}) {
+    auto limits = Bench::without_gathering();
+    limits.memory = std::uint64_t{1} << 30;
+    Bench bench(limits);
+    bench.collects = false;
+    const ClientId sender = bench.join(1);
+    std::vector<ClientId> receivers;
+    const auto join = [&](std::uint32_t i) {
+      const ClientId id = bench.connect();
+      Instance instance{2};
+      instance[1] = static_cast<std::uint8_t>(i);
+      instance[2] = static_cast<std::uint8_t>(i >> 8);
+      bench.say(id, Hello{kVersion, instance, 1000 + i, 0, "node"});
+      return id;
+    };
+    for (std::uint32_t i = 0; i < clients; ++i) {
+      receivers.push_back(join(i));
+      bench.subscribe(receivers.back(), 1, "a", each);
+    }
+    for (std::uint64_t i = 1; i <= each; ++i) bench.publish(sender, i, "a", Level::delivered);
+    for (const ClientId id : receivers) bench.core.disconnected(id, true, bench.now);
+    const auto again = bench.core.totals().again;
+    const auto start = bus::Clock::now();
+    for (std::uint32_t i = 0; i < clients; ++i) {
+      const ClientId id = join(i);
+      bench.subscribe(id, 1, "a", each);
+      bench.core.tick(bench.now);
+    }
+    const std::chrono::duration<double, std::nano> took = bus::Clock::now() - start;
+    REQUIRE(bench.core.totals().again - again == std::uint64_t{clients} * each);
+    per_message.at(clients == 50 ? 0 : 1) = took.count() / clients / each;
+  }
+  WARN("a message that is sent again: " << per_message[0] << " ns where 50 subscriptions come back, " << per_message[1]
+                                        << " ns where 400 do");
 }

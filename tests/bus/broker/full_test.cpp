@@ -2,6 +2,8 @@
 #include "bus/broker/core.hpp"
 
 #include <algorithm>
+#include <array>
+#include <map>
 
 #include "tests/bus/broker/bench.hpp"
 #include "tests/support/catch.hpp"
@@ -14,6 +16,7 @@ using bus::Errc;
 using bus::Reason;
 using bus::broker::ClientId;
 using bus::test::Bench;
+using bus::test::count_of;
 
 /// A publisher that keeps to the window that it was told, as sessions do.
 struct Honest {
@@ -373,4 +376,51 @@ TEST_CASE("a publisher is told a wider window when it fills its first one", "[br
   CHECK(bench.told<Welcome>(sender).back().window_bytes == 8U << 20);
   for (std::uint64_t i = 1; i <= 2048; ++i) bench.publish(lossy, i, "a");
   CHECK(bench.told<Welcome>(lossy).size() > 2);  // again and again: one may be lost
+}
+
+TEST_CASE("those who wait for room in one subscription have it in turn", "[broker]") {
+  Bench bench;
+  const ClientId receiver = bench.join(1);
+  bench.subscribe(receiver, 1, "a", 4);
+  const std::array<ClientId, 3> senders{bench.join(11), bench.join(12), bench.join(13)};
+  std::map<ClientId, std::uint64_t> published;
+  for (const ClientId sender : senders) {
+    for (int i = 0; i < 40; ++i) bench.publish(sender, ++published[sender], "a");
+  }
+  std::map<std::uint64_t, int> came;  // by publisher
+  for (std::size_t taken = 0; taken < 80;) {
+    const auto all = bench.told<Deliver>(receiver);
+    REQUIRE(all.size() > taken);
+    for (; taken < all.size(); ++taken) {
+      ++came[all[taken].message.publisher];
+      const ClientId sender = senders.at(all[taken].message.publisher - 11);
+      bench.publish(sender, ++published[sender], "a");  // each has always more
+    }
+    bench.say(receiver, Taken{1, taken, 0});
+  }
+  CHECK(came[11] >= 20);
+  CHECK(came[12] >= 20);
+  CHECK(came[13] >= 20);
+}
+
+TEST_CASE("a publisher that a member of a group holds back goes on when another can take its message", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), one = bench.join(2), other = bench.join(3);
+  bench.subscribe(one, 1, "a", 1, Full::block, "q");
+  bench.subscribe(other, 1, "a", 1, Full::drop_new, "q");
+  for (std::uint64_t i = 1; i <= 3; ++i) bench.publish(sender, i, "a");
+  CHECK(bench.got(one, 1) == "1");
+  CHECK(bench.got(other, 1) == "2");
+  bench.say(other, Taken{1, 1, 0});
+  CHECK(bench.got(other, 1) == "2,3");
+}
+
+TEST_CASE("what a group drops is never counted as reaching nobody", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), one = bench.join(2), other = bench.join(3);
+  bench.subscribe(one, 1, "a", 1, Full::disconnect, "q");
+  bench.subscribe(other, 1, "a", 1, Full::drop_new, "q");
+  bench.publish_batch(sender, 1, 8, "a");
+  CHECK(bench.core.totals().unreached == 0);
+  CHECK(bench.core.totals().dropped[count_of(Reason::queue_full)] == 6);
 }
