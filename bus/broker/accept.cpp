@@ -314,7 +314,8 @@ bool Core::State::accept(Client& client, const Publish& publish, Bytes frame) {
     bool taken = false;
     try {
       if (pending != nullptr) {
-        target->unacknowledged.try_emplace({parcel.id.publisher, parcel.id.sequence}, Unacknowledged{pending, {}});
+        target->unacknowledged.try_emplace({parcel.id.publisher, parcel.id.sequence},
+                                           Unacknowledged{pending, Charge<Unacknowledged::kEntry>(held), {}});
       }
       taken = offer(*target, handout, publish.again ? Offer::again : Offer::first);
     } catch (const std::bad_alloc&) {
@@ -551,11 +552,12 @@ void Core::State::keep(Handout& handout, std::uint32_t depth) {
       history.erase(found);
       throw;
     }
+    history_cost += kKeptSubject;
   } else {
     found->second.messages.emplace_back(number, message);
   }
   arrivals = number;
-  history_cost += message->cost();
+  history_cost += message->cost() + kKeptMessage;
   while (found->second.messages.size() > std::min(depth, limits.history)) forget_oldest(found);
   while (history_cost > limits.memory / 4) forget_oldest(history_by_age.begin()->second);
 }
@@ -564,9 +566,10 @@ void Core::State::keep(Handout& handout, std::uint32_t depth) {
 void Core::State::forget_oldest(History::iterator subject) noexcept {
   auto& messages = subject->second.messages;
   auto age = history_by_age.extract(messages.front().first);
-  history_cost -= messages.front().second->cost();
+  history_cost -= messages.front().second->cost() + kKeptMessage;
   messages.pop_front();
   if (messages.empty()) {
+    history_cost -= kKeptSubject;
     history.erase(subject);
     return;
   }

@@ -60,7 +60,7 @@ bool Core::State::offer(Subscription& subscription, Handout& handout, Offer why)
     }
   }
   try {
-    subscription.waiting.push({handout.stored(), again, kept});
+    subscription.waiting.push({handout.stored(), Charge<Waiting::kEntry>(held), again, kept});
   } catch (const std::bad_alloc&) {
     refuse_copy(subscription, parcel.id, Reason::queue_full);
     if (subscription.full == Full::block) end(subscription, Errc::no_room, kOutOfMemory);
@@ -114,7 +114,7 @@ bool Core::State::offer(Subscription& subscription, const Batch& batch, Shared& 
   }
   try {
     if (!copy) copy = std::make_shared<const Stored>(batch, held);
-    subscription.waiting.push({copy});
+    subscription.waiting.push({copy, Charge<Waiting::kEntry>(held)});
   } catch (const std::bad_alloc&) {
     return false;
   }
@@ -403,7 +403,7 @@ void Core::State::send_history(Subscription& subscription, std::uint32_t depth) 
   for (const auto& [subject, kept] : history) {
     if (!protocol::matches(subscription.pattern, subject)) continue;
     const std::size_t count = std::min<std::size_t>(depth, kept.messages.size());
-    found.insert(found.end(), kept.messages.end() - static_cast<std::ptrdiff_t>(count), kept.messages.end());
+    found.insert(found.end(), std::prev(kept.messages.end(), static_cast<std::ptrdiff_t>(count)), kept.messages.end());
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (auto& [number, message] : found) {

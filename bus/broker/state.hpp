@@ -49,7 +49,9 @@ struct Pending {
 };
 
 struct Unacknowledged {
+  static constexpr std::uint64_t kEntry = 96;  // bytes in a map, rounded up
   Pending* pending = nullptr;
+  Charge<kEntry> place;
   Time sent{};  // when; never while it waits in the queue
 };
 using UnacknowledgedMap = std::map<std::pair<std::uint64_t, std::uint64_t>, Unacknowledged>;  // publisher, sequence
@@ -205,8 +207,9 @@ struct Core::State {
   std::optional<Time> tell_drops_at;  // to whom nothing is sent meanwhile
 
   struct Kept {
-    std::deque<std::pair<std::uint64_t, Shared>> messages;  // with the number of their arrival; never none
+    std::list<std::pair<std::uint64_t, Shared>> messages;  // with the number of their arrival; never none
   };
+  static constexpr std::uint64_t kKeptSubject = 320, kKeptMessage = 48;  // bytes beside the copies, rounded up
   using History = std::map<std::string, Kept, std::less<>>;
   History history;
   std::map<std::uint64_t, History::iterator> history_by_age;  // by the arrival of the oldest of each subject

@@ -3,11 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <boost/container/deque.hpp>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bus/protocol/frame.hpp"
@@ -50,11 +51,29 @@ struct Batch {
   return batch;
 }
 
+/// So many bytes more in `held`, as long as it lives: what something costs that has no copy of its own.
+template <std::uint64_t kCost>
+class Charge {
+ public:
+  Charge() = default;  // nothing
+  explicit Charge(std::uint64_t& held) noexcept : held_(&held) { *held_ += kCost; }
+  Charge(Charge&& from) noexcept : held_(std::exchange(from.held_, nullptr)) {}
+  Charge& operator=(Charge&& from) noexcept {
+    std::swap(held_, from.held_);
+    return *this;
+  }
+  ~Charge() {
+    if (held_ != nullptr) *held_ -= kCost;
+  }
+
+ private:
+  std::uint64_t* held_ = nullptr;
+};
+
 /// A copy that waits for somebody, of a message or of a batch. `held` counts what all copies cost.
 class Stored {
  public:
-  /// What a copy takes beside its bytes: this, its place in a queue, what is known of who has to acknowledge it.
-  /// Rounded.
+  /// What a copy takes beside its bytes: this, and what is known of whose it is. Rounded.
   static constexpr std::uint64_t kOverhead = 256;
 
   Stored(const Parcel& from, std::uint64_t& held);
@@ -97,8 +116,10 @@ class Handout {
 /// What waits in a subscription, in order: messages, and batches, of which some may have gone already.
 class Waiting {
  public:
+  static constexpr std::uint64_t kEntry = 40;  // bytes in a queue, rounded up
   struct Entry {
     Shared copy;
+    Charge<kEntry> place;
     bool again = false, kept = false;
     std::uint32_t gone = 0;  // messages of a batch
 
@@ -141,7 +162,7 @@ class Waiting {
   }
 
  private:
-  std::deque<Entry> entries_;
+  boost::container::deque<Entry> entries_;  // unlike std::deque takes no memory while nothing has waited
   std::uint64_t messages_ = 0;
 };
 

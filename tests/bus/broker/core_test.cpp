@@ -122,7 +122,7 @@ TEST_CASE("a late subscription gets the kept messages first, oldest first, and n
 
 TEST_CASE("history takes a quarter of the memory: the oldest go, of whatever subject", "[broker]") {
   auto limits = Bench::without_gathering();
-  limits.memory = 4 * 10 * 260;  // of ten messages
+  limits.memory = 4 * (10 * (260 + 48) + 3 * 320);  // of ten messages on three subjects
   Bench bench(limits);
   const ClientId sender = bench.join(1), receiver = bench.join(2);
   for (std::uint64_t i = 1; i <= 30; ++i) {

@@ -424,3 +424,28 @@ TEST_CASE("what a group drops is never counted as reaching nobody", "[broker]") 
   CHECK(bench.core.totals().unreached == 0);
   CHECK(bench.core.totals().dropped[count_of(Reason::queue_full)] == 6);
 }
+
+TEST_CASE("what many subscriptions have of one message counts for each of them", "[broker]") {
+  auto limits = Bench::without_gathering();
+  limits.memory = 1 << 20;
+  Bench bench(limits);
+  bench.collects = false;
+  const ClientId sender = bench.join(1);
+  SECTION("while it waits") {
+    for (std::uint8_t i = 2; i < 34; ++i) {
+      const ClientId receiver = bench.join(i);
+      bench.subscribe(receiver, 1, "a", 1 << 20, Full::drop_new);
+      bench.room[receiver] = 0;
+    }
+    for (std::uint64_t i = 1; i <= 4000; ++i) bench.publish(sender, i, "a");
+    CHECK(bench.core.totals().memory <= limits.memory);
+    CHECK(bench.core.totals().waiting < 32 * 1000);
+    CHECK(bench.core.totals().dropped[count_of(Reason::queue_full)] > 32 * 3000);
+  }
+  SECTION("until it is acknowledged") {
+    for (std::uint8_t i = 2; i < 34; ++i) bench.subscribe(bench.join(i), 1, "a", 1 << 20);
+    for (std::uint64_t i = 1; i <= 400; ++i) bench.publish(sender, i, "a", Level::delivered);
+    CHECK(bench.core.totals().accepted < 400);
+    CHECK(bench.core.totals().memory <= limits.memory + 32 * 1024);
+  }
+}
