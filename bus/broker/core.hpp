@@ -121,8 +121,9 @@ class Core {
   void set_limits(const Limits&, Time now) noexcept;
 
   [[nodiscard]] Totals totals() const noexcept;
-  /// What `status` and `subscriptions` answer: a JSON document. Throws std::bad_alloc.
-  [[nodiscard]] std::string describe(std::string_view what, Time now) const;
+  /// What `status` and `subscriptions` answer: a JSON document; of its list as much as so many bytes hold, and how many
+  /// are `left_out`. Throws std::bad_alloc.
+  [[nodiscard]] std::string describe(std::string_view what, std::size_t most, Time now) const;
 
  private:
   struct State;

@@ -1,4 +1,6 @@
 // bus/broker/status.cpp: what the broker says of itself, as JSON.
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -64,34 +66,56 @@ std::string describe(const Client& client) {
   return std::move(object).done();
 }
 
-void append(std::string& list, const std::string& item) {
-  if (list.size() > 1) list += ',';
-  list += item;
-}
+/// Items, as many as one answer has room for; those behind them are counted.
+class List {
+ public:
+  explicit List(std::size_t most) : most_(most) {}
+  void add(const std::string& item) {
+    if (left_out_ > 0 || text_.size() + item.size() + 2 > most_) {
+      ++left_out_;
+      return;
+    }
+    if (text_.size() > 1) text_ += ',';
+    text_ += item;
+  }
+  void done(Object& object, std::string_view key) && {
+    object.raw(key, text_ += ']');
+    if (left_out_ > 0) object.number("left_out", left_out_);
+  }
+
+ private:
+  std::string text_ = "[";
+  const std::size_t most_;
+  std::uint64_t left_out_ = 0;
+};
+
+constexpr std::size_t kBesideList = 4096;  // bytes of an answer: the broker's name and its figures
 
 }  // namespace
 
-std::string Core::describe(std::string_view what, Time now) const {
+std::string Core::describe(std::string_view what, std::size_t most, Time now) const {
   const State& state = *state_;
-  std::string list = "[";
+  List list(most - std::min(most, kBesideList));
+  Object object;
   if (what == "subscriptions") {
     for (const auto& [id, client] : state.clients) {
       for (const auto& [number, subscription] : client->subscriptions) {
-        append(list, broker::describe(*client, *subscription));
+        list.add(broker::describe(*client, *subscription));
       }
     }
-    return std::move(Object().raw("subscriptions", list += ']')).done();
+    std::move(list).done(object, "subscriptions");
+    return std::move(object).done();
   }
-  for (const auto& [id, client] : state.clients) append(list, broker::describe(*client));
+  for (const auto& [id, client] : state.clients) list.add(broker::describe(*client));
   const Totals sums = totals();
-  Object object;
   object.text("name", state.name);
   object.number("up_seconds", std::chrono::duration<double>(now - state.started).count());
   object.number("accepted", sums.accepted).number("unreached", sums.unreached);
   object.number("lost_coming", sums.lost_coming).number("copies", sums.copies);
   object.number("delivered", sums.delivered).number("again", sums.again).number("waiting", sums.waiting);
   object.raw("dropped", counts(sums.dropped)).number("memory", sums.memory);
-  object.number("subscriptions", std::uint64_t{sums.subscriptions}).raw("clients", list += ']');
+  object.number("subscriptions", std::uint64_t{sums.subscriptions});
+  std::move(list).done(object, "clients");
   return std::move(object).done();
 }
 
@@ -101,8 +125,9 @@ void Core::State::on(Client& client, const protocol::Query& query) {
                                       "asked for something else than status or subscriptions"});
     return;
   }
-  const std::string text = core.describe(query.what, now);
-  if (text.size() + protocol::kMostAround > client.connection.max_frame) {
+  const std::size_t most = client.connection.max_frame - std::min(client.connection.max_frame, protocol::kMostAround);
+  const std::string text = core.describe(query.what, most, now);
+  if (text.size() > most) {
     control(client, protocol::Refused{query.token, Errc::message_too_large,
                                       "the answer is larger than a message on this connection may be"});
     return;

@@ -384,8 +384,9 @@ std::string status_text(const Json& status, const Json& subscriptions, std::size
   };
   std::string text = text_of(status, "name") + ": up " +
                      format_duration(std::chrono::seconds(static_cast<std::int64_t>(status.value("up_seconds", 0.0)))) +
-                     ", " + counted(status.value("clients", Json::array()).size(), "client") + ", " +
-                     counted(number_of(status, "subscriptions"), "subscription") + ", memory " +
+                     ", " +
+                     counted(status.value("clients", Json::array()).size() + number_of(status, "left_out"), "client") +
+                     ", " + counted(number_of(status, "subscriptions"), "subscription") + ", memory " +
                      format_size(number_of(status, "memory")) + "\n";
   text += "messages  accepted " + n(status, "accepted") + " (" + rate_of(status, "accepted_per_second") +
           "/s); reached nobody " + n(status, "unreached") + "; lost on the way here " + n(status, "lost_coming") + "\n";
@@ -415,6 +416,10 @@ std::string status_text(const Json& status, const Json& subscriptions, std::size
                  {n(client, "held_back")}});
   }
   text += clients.text(width, false);
+  const auto others = [](std::uint64_t count) {
+    return count > 0 ? "and " + std::to_string(count) + " more than one answer holds\n" : std::string();
+  };
+  text += others(number_of(status, "left_out"));
   if (subscriptions.empty()) return text;
   measure::Table table({{"pattern", false},
                         {"queue", false},
@@ -434,7 +439,8 @@ std::string status_text(const Json& status, const Json& subscriptions, std::size
                {text_of(one, "full")},
                {dropped(one)}});
   }
-  return text + "\n" + table.text(width, false);
+  const std::uint64_t all = number_of(status, "subscriptions");
+  return text + "\n" + table.text(width, false) + others(all - std::min<std::uint64_t>(all, subscriptions.size()));
 }
 
 Exit print_status(const Arguments& arguments, Signals& signals) {
