@@ -15,6 +15,7 @@
 #include <random>
 
 #include "bus/core/address.hpp"
+#include "bus/core/os/memory.hpp"
 #include "bus/core/poller.hpp"
 #include "bus/core/wait.hpp"
 
@@ -524,6 +525,12 @@ struct Server::State final : Output {
   bool settled = false;  // run() carries out no more
   std::atomic<bool> change_asked{false};
 };
+
+Limits default_limits() {
+  Limits limits;
+  limits.memory = std::min(limits.memory, os::usable_memory() / 4);
+  return limits;
+}
 
 Server::Server(Options options) : state_(std::make_unique<State>(std::move(options))) {}
 Server::~Server() = default;

@@ -26,6 +26,9 @@ namespace bus::broker {
   return std::max(limits.max_payload, Limits{}.max_payload) + protocol::kMostAround;
 }
 
+/// Those of a broker that nobody gave any: `memory` is at most a quarter of what this process may use.
+[[nodiscard]] Limits default_limits();
+
 class Server {
  public:
   struct Options {

@@ -18,7 +18,7 @@ constexpr std::size_t kLeastMessage = 256;  // a broker's welcome with its name,
 /// wait longer for that than 200 ms in all. When a host leaves, nobody publishes until the next one is there: one client
 /// that is stopped, or busy, does not keep all others for long.
 broker::Limits limits() {
-  broker::Limits limits;
+  broker::Limits limits = broker::default_limits();
   limits.gather = std::chrono::milliseconds(150);
   limits.stalled = std::chrono::seconds(1);
   return limits;

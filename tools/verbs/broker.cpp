@@ -61,7 +61,7 @@ struct Settings {
   bool insecure = false;
   std::chrono::nanoseconds drain{};
   std::string name;
-  broker::Limits limits;
+  broker::Limits limits = broker::default_limits();
 };
 
 /// Throws UsageError or Error(bad_address). `where` is a place in a file; empty: the command line.
@@ -537,7 +537,8 @@ const Verb& broker_verb() noexcept {
       {0, "max-clients", Kind::count, "N", "how many may be connected (1024)"},
       {0, "max-message", Kind::size, "SIZE", "of subject, headers and payload together (1MiB)"},
       {0, "max-subscriptions", Kind::count, "N", "of each client (512)"},
-      {0, "max-memory", Kind::size, "SIZE", "of all messages that wait: publishers wait then, too (256MiB)"},
+      {0, "max-memory", Kind::size, "SIZE",
+       "of all messages that wait: publishers wait then, too (256MiB, or a quarter of what there is)"},
       {0, "max-history", Kind::count, "N", "messages kept of one subject, whatever publishers ask for (10k)"},
       {0, "window", Kind::count, "N", "messages that a publisher may have under way (4096)"},
       kNameOption,
