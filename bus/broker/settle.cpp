@@ -122,22 +122,24 @@ Core::State::Heirs Core::State::heirs_of(const Estate& estate, const Unacknowled
   const Pending& pending = *message.second.pending;
   Match& match = index.match(pending.message->parcel().subject);
   Heirs heirs;
-  const auto look_at = [&](Route* route) {
+  const auto is_next = [&](Route* route) {
     auto& other = *static_cast<Subscription*>(route);
-    if (other.ended || other.client->leaving || other.unacknowledged.contains(message.first)) return;
-    if (estate.queue.empty() && (other.pattern != estate.pattern || other.made <= pending.accepted)) return;
+    if (other.ended || other.client->leaving || other.unacknowledged.contains(message.first)) return false;
+    if (estate.queue.empty() && (other.pattern != estate.pattern || other.made <= pending.accepted)) return false;
     heirs.any = true;
-    if (heirs.next == nullptr && !is_full(other)) heirs.next = &other;
+    if (is_full(other)) return false;
+    heirs.next = &other;
+    return true;
   };
   if (estate.queue.empty()) {
-    std::for_each(match.plain.begin(), match.plain.end(), look_at);
+    static_cast<void>(std::any_of(match.plain.begin(), match.plain.end(), is_next));
     return heirs;
   }
   for (Match::Group& group : match.groups) {
     if (group.queue != estate.queue) continue;
     const std::size_t first = group.next++;
-    for (std::size_t i = 0; i < group.members.size() && heirs.next == nullptr; ++i) {
-      look_at(group.members[(first + i) % group.members.size()]);
+    for (std::size_t i = 0; i < group.members.size(); ++i) {
+      if (is_next(group.members[(first + i) % group.members.size()])) return heirs;
     }
   }
   return heirs;
