@@ -241,6 +241,8 @@ std::error_code Node::close(Deadline deadline) noexcept {
     if (!state.wait(lock, deadline, gone)) result = Errc::timed_out;
   }
   state.stop(deadline);
+  const std::lock_guard lock(state.mutex);
+  if (!result && state.session.has_untold_loss()) result = Errc::peer_died;
   return result;
 }
 

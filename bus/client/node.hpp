@@ -224,7 +224,9 @@ class Node {
   /// What became of it is in books(), and in settled() for `delivered`.
   [[nodiscard]] std::error_code publish(std::string_view subject, std::span<const std::byte> payload,
                                         const PublishOptions& = {}, Deadline = forever);
-  /// Waits until the broker has accepted everything published so far. Errors: timed_out, closed.
+  /// Waits until the broker has accepted everything published so far. Errors: timed_out, closed; peer_died, once: a
+  /// broker died since the last flush, and of some messages of level `accepted` nobody knows whether it had accepted
+  /// them. books() say of how many; all others are accepted. What a link lost that loses frames shows in books() alone.
   [[nodiscard]] std::error_code flush(Deadline = forever);
   /// Waits until everything published with `delivered` was acknowledged, or has failed (see books()).
   /// Errors: timed_out, closed.
@@ -261,7 +263,7 @@ class Node {
   [[nodiscard]] std::string_view bus() const noexcept;
 
   /// Leaves in good order: everything published is accepted, and what was to be delivered is settled, or the deadline
-  /// passes. Errors: timed_out.
+  /// passes. Errors: timed_out; peer_died, as of flush().
   std::error_code close(Deadline deadline) noexcept;
 
  private:

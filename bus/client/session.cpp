@@ -40,13 +40,7 @@ void Session::connected(bool reliable, std::size_t max_frame, Time now) {
 void Session::disconnected() noexcept {
   if (state_ == State::up) {
     if (!leaving_) ++books_.reconnects;
-    // What was not receipted is unknown, but for what will be sent again.
-    for (const Unreceipted& message : unreceipted_) {
-      if (message.level == Level::accepted) ++books_.unknown_after_crash;
-    }
-    unreceipted_.clear();
-    unreceipted_bytes_ = 0;
-    gathered_ = 0;
+    give_up_unreceipted();
     receipted_ = sequence_;
     books_.accepted += receipt_.accepted;
     books_.lost += receipted_plain_ - receipt_.accepted;
@@ -83,6 +77,26 @@ void Session::disconnected() noexcept {
   while (!leftovers_.empty()) end_leftover(leftovers_.begin()->first);
   std::erase_if(questions_, [](const auto& entry) { return entry.second.forgotten; });
   next_.reset();
+}
+
+/// What was not receipted is unknown, but for what will be sent again.
+void Session::give_up_unreceipted() noexcept {
+  std::uint64_t first = 0;
+  for (const Unreceipted& message : unreceipted_) {
+    if (message.level != Level::accepted) continue;
+    ++books_.unknown_after_crash;
+    if (farewell_) continue;  // nobody died: a lossy link has lost the receipt
+    if (first == 0) first = message.sequence;
+    untold_loss_ = message.sequence;
+  }
+  unreceipted_.clear();
+  unreceipted_bytes_ = 0;
+  gathered_ = 0;
+  if (first == 0) return;
+  for (auto& [token, question] : questions_) {
+    const auto* const flush = std::get_if<protocol::Flush>(&question.frame);
+    if (flush != nullptr && flush->sequence >= first) question.tells_loss = true;
+  }
 }
 
 void Session::on(const protocol::Welcome& welcome) {
@@ -209,7 +223,9 @@ std::uint32_t Session::ask(protocol::Frame frame, std::string text) {
 
 std::uint32_t Session::flush(Time now) {
   now_ = now;
-  return ask(protocol::Flush{0, sequence_}, {});
+  const std::uint32_t token = ask(protocol::Flush{0, sequence_}, {});
+  questions_[token].tells_loss = has_untold_loss();
+  return token;
 }
 
 std::uint32_t Session::watch(std::string_view subject, std::uint32_t count, Time now) {
@@ -256,7 +272,10 @@ void Session::on(const protocol::Flushed& flushed) {
   if (asked == questions_.end()) return;
   const auto* flush = std::get_if<protocol::Flush>(&asked->second.frame);
   if (flush == nullptr || flush->sequence > receipted_) return;  // the receipt was lost: it is asked for again
+  const bool tells_loss = asked->second.tells_loss;
+  if (tells_loss && flush->sequence >= untold_loss_) untold_loss_ = 0;
   questions_.erase(asked);
+  if (tells_loss) return events_.failed(flushed.token, Errc::peer_died);
   events_.flushed(flushed.token);
 }
 void Session::on(const protocol::Watched& watched) {

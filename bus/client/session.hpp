@@ -145,6 +145,8 @@ class Session {
   bool send_gathered() noexcept;
   /// Everything that was published and needs an outcome has one.
   [[nodiscard]] bool all_settled() const noexcept { return retained_.empty(); }
+  /// Of some of it nobody knows whether a broker had accepted it before it died, and no flush has said so yet.
+  [[nodiscard]] bool has_untold_loss() const noexcept { return untold_loss_ != 0; }
   /// Everything published so far has been accepted.
   [[nodiscard]] bool all_accepted() const noexcept { return receipted_ >= sequence_; }
 
@@ -159,6 +161,8 @@ class Session {
   void refuse(std::uint32_t subscription, MessageId, Time now);
 
   // Questions; each gives its token. Answered by flushed(), watched(), answer() or failed().
+  /// Fails with peer_died, once what can be sent again is accepted, if a message before it was lost with a broker, or
+  /// may have been, and no flush has told so before.
   std::uint32_t flush(Time now);
   std::uint32_t watch(std::string_view subject, std::uint32_t count, Time now);
   std::uint32_t query(std::string_view what, Time now);
@@ -218,7 +222,8 @@ class Session {
     protocol::Frame frame;
     std::string text;  // what the frame's view points to
     Time sent{};
-    bool forgotten = false;  // asks the broker to forget it, too: lossy links, until that is answered
+    bool tells_loss = false;  // a flush that fails
+    bool forgotten = false;   // asks the broker to forget it, too: lossy links, until that is answered
   };
 
   void greet();
@@ -260,6 +265,7 @@ class Session {
   void begin_again() noexcept;
   void send_again();
   void fail_too_large();
+  void give_up_unreceipted() noexcept;
   [[nodiscard]] bool window_is_full() const noexcept;
   void after_window(bool was_full) noexcept;
   std::uint32_t ask(protocol::Frame, std::string text);
@@ -282,8 +288,9 @@ class Session {
   std::deque<std::vector<std::byte>> waiting_;  // frames that had no room
 
   protocol::Welcome limits_{};
-  std::uint64_t sequence_ = 0;   // of the last message published
-  std::uint64_t receipted_ = 0;  // up to which the broker has accepted
+  std::uint64_t sequence_ = 0;     // of the last message published
+  std::uint64_t receipted_ = 0;    // up to which the broker has accepted
+  std::uint64_t untold_loss_ = 0;  // of the last message of level `accepted` that was in flight when a broker died
   std::deque<Unreceipted> unreceipted_;
   std::uint64_t unreceipted_bytes_ = 0;
   std::uint64_t receipted_plain_ = 0;           // of level `accepted`, on this connection: accepted, or lost on the way

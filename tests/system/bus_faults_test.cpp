@@ -49,6 +49,44 @@ std::size_t descriptors_of(pid_t pid) {
 
 }  // namespace
 
+// ---- SIGKILL ----
+
+TEST_CASE("who publishes to a broker that is killed learns of how much nobody knows", "[system]") {
+  const std::string bus = fixed_bus("unix"), folder = temporary_folder();
+  Polite broker = broker_on(bus);
+  Polite sub = sub_on(bus, "a", {"--record", folder + "/sub"});
+  Polite pub = pub_on(bus, "a", folder + "/pub", {"--level", "accepted", "--json"});
+  pub.write_stdin("it came\n");  // and the broker has not said so yet
+  sub.wait_for_output("it came\n");
+  REQUIRE(eventually([&] { return status_of(bus).at("waiting") == 0; }));
+  REQUIRE(broker.kill(SIGSTOP));
+  std::string lines;
+  for (int i = 0; i < 50; ++i) lines += "unknown\n";
+  pub.write_stdin(lines);
+  const auto published = [&] {
+    std::ifstream file(folder + "/pub");
+    std::size_t count = 0;
+    for (std::string line; std::getline(file, line);) count += line.find("\"published\"") != std::string::npos ? 1 : 0;
+    return count;
+  };
+  REQUIRE(eventually([&] { return published() == 51; }));
+  REQUIRE(broker.kill(SIGKILL));
+  REQUIRE(broker.wait() == ExitStatus{-1, SIGKILL});
+  broker = broker_on(bus);
+  pub.close_stdin();
+  REQUIRE(pub.wait(in(60s)) == exited(5));
+  REQUIRE_THAT(pub.err(), Contains("0 accepted, 51 in flight when the broker died"));
+  REQUIRE_THAT(pub.err(), Contains("nobody knows what became of 51 messages"));
+  REQUIRE(summary_of(pub.out()).at("books").at("unknown_after_crash") == 51);
+  end_subscriber(sub);
+  std::ifstream file(folder + "/pub");
+  for (std::string line; std::getline(file, line);) REQUIRE(Json::parse(line).at("event") != "accepted");
+  const Json sum = audited(folder);
+  INFO(sum.dump());
+  REQUIRE(sum.at("delivered") == 1);
+  REQUIRE(sum.at("unknown") == 50);
+}
+
 // ---- SIGSTOP ----
 
 TEST_CASE("a broker that is stopped for a while loses nothing", "[system]") {

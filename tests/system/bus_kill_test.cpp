@@ -300,7 +300,7 @@ TEST_CASE("when the process that hosts the broker is killed, another takes over"
             << "; delivered " << spread(delivered) << "\n";
   REQUIRE(*std::max_element(delivered.begin(), delivered.end()) < 10s);
   finish_publisher(pub);
-  finish_publisher(plain_pub);
+  finish_bereaved(plain_pub);
   end_subscriber(sub);
   const Json sum = audited(folder);
   REQUIRE(sum.at("expected") == written);

@@ -183,6 +183,11 @@ std::error_code until_stopped(const Signals& signals, Deadline deadline,
   }
 }
 
+std::error_code flush_all(Node& node, Deadline deadline) {
+  const std::error_code error = node.flush(deadline);
+  return error == Errc::peer_died ? node.flush(deadline) : error;
+}
+
 Full full_of(std::string_view rule) noexcept {
   if (rule == "drop-new") return Full::drop_new;
   if (rule == "drop-old") return Full::drop_old;

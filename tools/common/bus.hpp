@@ -43,6 +43,9 @@ void read_headers(const Arguments& arguments, HeaderBlock& headers);
 [[nodiscard]] std::error_code until_stopped(const Signals& signals, Deadline deadline,
                                             const std::function<std::error_code(Deadline)>& work);
 
+/// Until the broker has accepted everything, but for what was in flight when one died: the books say of how much.
+[[nodiscard]] std::error_code flush_all(Node& node, Deadline deadline);
+
 [[nodiscard]] Full full_of(std::string_view rule) noexcept;  // one of kFullRules
 /// 16 hexadecimal digits: JSON's readers keep 53 bits of a number.
 [[nodiscard]] std::string publisher_text(std::uint64_t publisher);

@@ -134,7 +134,7 @@ void Record::published(std::uint64_t sequence, std::string_view subject, std::sp
 }
 
 void Record::accepted(std::uint64_t up_to) {
-  if (up_to <= accepted_) return;
+  if (up_to <= std::max(accepted_, from_)) return;  // it would say nothing new
   accepted_ = up_to;
   begin("accepted");
   add("publisher", std::string_view(who_));

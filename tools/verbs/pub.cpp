@@ -222,7 +222,7 @@ void Publishing::finish() {
       if (error == Errc::timed_out) warn_if_alone();
       return error;
     };
-    finishing_ = until_stopped(signals_, deadline, [&](Deadline d) { return watched(node_->flush(d)); });
+    finishing_ = until_stopped(signals_, deadline, [&](Deadline d) { return watched(flush_all(*node_, d)); });
     if (!finishing_ && options_.level == Level::delivered) {
       if (record_) {
         record_->look(*node_);
@@ -279,6 +279,11 @@ Exit Publishing::judge() const {
   }
   if (books.lost > 0) {
     log::error("pub " + summary_.bus + ": " + counted(books.lost, "message") + " lost on the way to the broker");
+    return Exit::loss;
+  }
+  if (books.unknown_after_crash > 0) {
+    log::error("pub " + summary_.bus + ": nobody knows what became of " +
+               counted(books.unknown_after_crash, "message") + " that the broker had when it died");
     return Exit::loss;
   }
   return Exit::ok;
@@ -376,7 +381,9 @@ const Verb& pub_verb() noexcept {
       "(shm, unix) nobody has to start a broker: the first that joins hosts it.\n"
       "\n"
       "At the end it waits until the broker has accepted everything, and says what became of it. That nobody has\n"
-      "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered.\n",
+      "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered. A broker "
+      "that\n"
+      "died with messages of level accepted is one, too: nobody knows what became of them (5).\n",
       kOptions,
       kExamples,
       run_pub,

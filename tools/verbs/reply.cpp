@@ -170,7 +170,7 @@ void Replying::finish() {
   if (record_) record_->unsubscribed(kQuestions, books, idle_ && !waited);
   // What these say shows in the books.
   const std::error_code flushed =
-      until_stopped(signals_, in(kCloseFor), [this](Deadline d) { return node_->flush(d); });
+      until_stopped(signals_, in(kCloseFor), [this](Deadline d) { return flush_all(*node_, d); });
   if (record_) {
     record_->look(*node_);
     if (!flushed && node_->books().lost == 0) record_->accepted(sequence_);

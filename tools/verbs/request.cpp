@@ -238,7 +238,7 @@ void Requesting::finish() {
   const Deadline deadline = in(signals_.stopped() ? Clock::duration(kCloseForAfterSignal) : kCloseFor);
   if (record_) {
     // What the broker has sent to the inbox so far comes before its word that it has accepted everything.
-    const std::error_code flushed = node_->flush(deadline);
+    const std::error_code flushed = flush_all(*node_, deadline);
     record_->look(*node_);
     if (!flushed && node_->books().lost == 0) record_->accepted(sequence_);
     if (inbox_) record_->unsubscribed(kAnswers, node_->inbox(Deadline{})->books, !flushed);

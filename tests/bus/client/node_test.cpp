@@ -10,7 +10,10 @@
 #include <thread>
 
 #include "bus/broker/server.hpp"
+#include "bus/core/channel.hpp"
+#include "bus/core/listener.hpp"
 #include "bus/core/transport.hpp"
+#include "bus/protocol/frame.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
@@ -36,6 +39,30 @@ class Broker {
 
  private:
   broker::Server server_;
+  std::thread thread_;
+};
+
+/// Listens as a broker does, and has one answer to all who connect; what they say is not read.
+class Impostor {
+ public:
+  Impostor(const std::string& address, const protocol::Frame& answer) : listener_(listen(address)) {
+    protocol::encode(answer, answer_);
+    thread_ = std::thread([this] {
+      while (Result<Channel> node = listener_.accept()) {
+        if (node->receive(soon())) static_cast<void>(node->send(answer_, soon()));
+        nodes_.push_back(std::move(*node));
+      }
+    });
+  }
+  ~Impostor() {
+    listener_.close();
+    thread_.join();
+  }
+
+ private:
+  std::vector<std::byte> answer_;
+  Listener listener_;
+  std::vector<Channel> nodes_;
   std::thread thread_;
 };
 
@@ -170,6 +197,25 @@ TEST_CASE("nothing is lost when those who host the broker leave one after the ot
   CHECK(publisher.books().accepted == published);
   CHECK(publisher.books().unknown_after_crash == 0);
   CHECK(subscriber.books().missing == 0);
+}
+
+TEST_CASE("flush and close tell that a broker died with messages of which nobody knows more", "[bus]") {
+  const std::string address = fixed_address("unix");
+  std::optional<Impostor> dies;
+  dies.emplace(address, protocol::Welcome{protocol::kVersion, {}, 100, 1U << 20, 1U << 20, 0, "dies"});
+  Node node = Node::join(address + "?embed=never");
+  for (int i = 0; i < 50; ++i) REQUIRE_FALSE(node.publish("a", bytes_of("x"), {}, soon()));
+  dies.reset();
+  const Broker next({address});
+  SECTION("a flush, once") {
+    REQUIRE(node.flush(soon()) == Errc::peer_died);
+    REQUIRE(node.books().unknown_after_crash == 50);
+    REQUIRE_FALSE(node.publish("a", bytes_of("x"), {}, soon()));
+    REQUIRE_FALSE(node.flush(soon()));
+    REQUIRE(node.books().accepted == 1);
+    REQUIRE_FALSE(node.close(soon()));
+  }
+  SECTION("else the close") { REQUIRE(node.close(soon()) == Errc::peer_died); }
 }
 
 TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {

@@ -44,7 +44,7 @@ struct Bench final : bus::client::SessionEvents {
   void flushed(std::uint32_t) noexcept override { ++flushes; }
   void watched(std::uint32_t token, std::uint32_t) noexcept override { watches.push_back(token); }
   void answer(std::uint32_t, Bytes) override {}
-  void failed(std::uint32_t, Errc) noexcept override {}
+  void failed(std::uint32_t token, Errc why) noexcept override { failures[token] = why; }
   void up(const Welcome&) noexcept override {}
   void hang_up(Errc why, std::string_view, bool) override { hung_up = why; }
   void window_open() noexcept override { ++windows_opened; }
@@ -119,6 +119,7 @@ struct Bench final : bus::client::SessionEvents {
   std::vector<std::uint32_t> over, watches;
   std::vector<std::pair<std::uint32_t, bus::ReasonCounts>> last_words;
   std::map<std::uint64_t, Outcome> outcomes;
+  std::map<std::uint32_t, Errc> failures;
   int flushes = 0, windows_opened = 0;
   std::optional<Errc> hung_up;
   Session session;
@@ -260,6 +261,70 @@ TEST_CASE("a flush is done when its receipt is here, too", "[client]") {
   bench.say(Flushed{token});
   CHECK(bench.flushes == 1);
   CHECK(bench.session.all_accepted());
+}
+
+TEST_CASE("a flush tells once that nobody knows what became of messages when a broker died", "[client]") {
+  Bench bench;
+  bench.welcome();
+  REQUIRE_FALSE(bench.publish());
+  bench.say(Receipt{1, 1, 0, 0});
+  REQUIRE_FALSE(bench.publish());  // 2: unknown
+  const bool is_pending = GENERATE(true, false);
+  CAPTURE(is_pending);
+  std::uint32_t token = 0;
+  if (is_pending) token = bench.session.flush(bench.now);
+  bench.session.disconnected();
+  bench.welcome();
+  if (!is_pending) token = bench.session.flush(bench.now);
+  CHECK(bench.failures.empty());  // what is sent again is waited for
+  CHECK(bench.session.has_untold_loss());
+  bench.say(Flushed{token});
+  CHECK(bench.failures == std::map<std::uint32_t, Errc>{{token, Errc::peer_died}});
+  CHECK(bench.flushes == 0);
+  CHECK_FALSE(bench.session.has_untold_loss());
+  bench.say(Flushed{bench.session.flush(bench.now)});
+  CHECK(bench.failures.size() == 1);
+  CHECK(bench.flushes == 1);
+}
+
+TEST_CASE("a flush fails only for messages that it is about", "[client]") {
+  Bench bench;
+  bench.welcome();
+  SECTION("not for those that are sent again") { REQUIRE_FALSE(bench.publish(Level::delivered)); }
+  SECTION("not for those that were published after it") {
+    const auto before = bench.session.flush(bench.now);
+    REQUIRE_FALSE(bench.publish());
+    bench.session.disconnected();
+    bench.welcome();
+    bench.say(Flushed{before});
+    CHECK(bench.flushes == 1);
+    const auto after = bench.session.flush(bench.now);
+    bench.say(Flushed{after});
+    CHECK(bench.failures.contains(after));
+    return;
+  }
+  SECTION("not for those that the broker had accepted") {
+    REQUIRE_FALSE(bench.publish());
+    bench.say(Receipt{1, 1, 0, 0});
+  }
+  const auto token = bench.session.flush(bench.now);
+  bench.session.disconnected();
+  bench.welcome();
+  bench.say(Flushed{token});
+  CHECK(bench.flushes == 1);
+  CHECK(bench.failures.empty());
+}
+
+TEST_CASE("two who wait for the same messages are both told that nobody knows what became of them", "[client]") {
+  Bench bench;
+  bench.welcome();
+  REQUIRE_FALSE(bench.publish());
+  const std::array<std::uint32_t, 2> tokens{bench.session.flush(bench.now), bench.session.flush(bench.now)};
+  bench.session.disconnected();
+  bench.welcome();
+  for (const std::uint32_t token : tokens) bench.say(Flushed{token});
+  CHECK(bench.failures.size() == 2);
+  CHECK(bench.flushes == 0);
 }
 
 TEST_CASE("a watch that nobody waits for any more is taken back", "[client]") {

@@ -357,7 +357,11 @@ class Node final : public client::SessionEvents {
   void flushed(std::uint32_t token) noexcept override { answered(token, "flush"); }
   void watched(std::uint32_t token, std::uint32_t) noexcept override { answered(token, "watch"); }
   void answer(std::uint32_t token, protocol::Bytes) override { answered(token, "query"); }
-  void failed(std::uint32_t, Errc) noexcept override { world_.fail("a question was refused"); }
+  /// A flush after which it is not known what became of messages, and nothing else.
+  void failed(std::uint32_t token, Errc why) noexcept override {
+    if (why != Errc::peer_died || session_->books().unknown_after_crash == 0) world_.fail("a question was refused");
+    answered(token, "flush");
+  }
   void up(const protocol::Welcome&) noexcept override { note("is welcome"); }
   void hang_up(Errc why, std::string_view text, bool) override {
     note("hangs up: " + std::string(text));
