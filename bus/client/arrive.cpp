@@ -132,15 +132,29 @@ void NodeState::ended(std::uint32_t number, Errc why, std::string_view text) {
   if (found == feeds.end()) return;
   const auto feed = std::move(found->second);
   feeds.erase(found);
-  const SubscriptionBooks books = session.books(number);
-  {
-    const std::lock_guard lock(feed->mutex);
-    feed->last_books = books;
-  }
-  feed->end(why, std::string(text));
+  end_feed(*feed, why, text);
   if (feed == replies) {  // no answer will come
     for (const auto& [question, asked] : questions) asked->end(why, std::string(text));
   }
+  changed.notify_all();
+}
+
+/// While the session has its books.
+void NodeState::end_feed(Feed& feed, Errc why, std::string_view text) {
+  const SubscriptionBooks books = session.books(feed.number);
+  {
+    const std::lock_guard lock(feed.mutex);
+    feed.last_books = books;
+  }
+  feed.end(why, std::string(text));
+}
+
+/// Nothing comes any more, for nobody.
+void NodeState::close_for_good(Errc why, std::string_view text) {
+  closed_for_good = true;
+  const auto all = std::exchange(feeds, {});
+  for (const auto& [number, feed] : all) end_feed(*feed, why, text);
+  for (const auto& [question, asked] : questions) asked->end(why, std::string(text));
   changed.notify_all();
 }
 
@@ -175,7 +189,7 @@ void NodeState::hang_up(Errc why, std::string_view text, bool for_good) {
   hang_up_asked = true;
   last_error = make_error_code(why);
   last_text = "join " + bus + ": " + std::string(text);
-  closed_for_good |= for_good;
+  if (for_good) close_for_good(why, last_text);
   changed.notify_all();
 }
 

@@ -76,11 +76,8 @@ bool NodeState::connect_once() {
     const std::lock_guard lock(mutex);
     last_error = error.code();
     last_text = error.what();
-    // What no waiting mends.
-    if (error.code() == Errc::bad_address || error.code() == Errc::permission_denied ||
-        error.code() == Errc::version_mismatch) {
-      closed_for_good = true;
-      changed.notify_all();
+    for (const Errc mended_by_no_waiting : {Errc::bad_address, Errc::permission_denied, Errc::version_mismatch}) {
+      if (error.code() == mended_by_no_waiting) close_for_good(mended_by_no_waiting, last_text);
     }
     return false;
   }

@@ -106,8 +106,8 @@ class Subscription {
   Subscription& operator=(const Subscription&) = delete;
   ~Subscription();
 
-  /// The next message, or until the deadline. Errors: timed_out; closed (the node was, or the broker has ended this
-  /// subscription: why() says it).
+  /// The next message, or until the deadline. Errors: timed_out; closed (the node was); why the broker has ended this
+  /// subscription, or refuses the node for good: why() says it in words.
   [[nodiscard]] Result<Delivery> receive(Deadline = forever);
   /// The same without waiting. Adds: would_block.
   [[nodiscard]] Result<Delivery> try_receive();

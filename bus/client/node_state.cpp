@@ -66,21 +66,9 @@ void NodeState::stop(Deadline drain_until) noexcept {
   poller.wake();
   if (thread.joinable()) thread.join();
   Flusher::forget(*this);
-  std::map<std::uint32_t, std::shared_ptr<Feed>> all;
-  std::map<std::uint64_t, std::shared_ptr<Feed>> asked;
   {
     const std::lock_guard lock(mutex);
-    closed_for_good = true;
-    all.swap(feeds);
-    asked = questions;
-    for (auto& [number, feed] : all) {
-      {
-        const std::lock_guard feed_lock(feed->mutex);
-        feed->last_books = session.books(number);
-      }
-      feed->end(Errc::closed, "the node was closed");
-    }
-    for (auto& [number, feed] : asked) feed->end(Errc::closed, "the node was closed");
+    close_for_good(Errc::closed, "the node was closed");
     tell();
   }
   if (host && drain_until > Clock::now()) host->drain(drain_until);

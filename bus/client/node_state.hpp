@@ -106,6 +106,8 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   void leave_driving_to_the_thread() noexcept;
   [[nodiscard]] bool connection_is_over() const noexcept { return stopping || hang_up_asked || lost; }
   [[nodiscard]] bool lose_connection() noexcept;
+  void end_feed(Feed&, Errc why, std::string_view text);
+  void close_for_good(Errc why, std::string_view text);
   void count_taken(Feed&, std::uint64_t index) noexcept;
   void pause(std::chrono::nanoseconds);
 

@@ -218,6 +218,29 @@ TEST_CASE("flush and close tell that a broker died with messages of which nobody
   SECTION("else the close") { REQUIRE(node.close(soon()) == Errc::peer_died); }
 }
 
+TEST_CASE("a node that may not come back wakes all who wait for something, and says why", "[bus]") {
+  const std::string address = fixed_address("unix");
+  std::optional<Broker> broker(std::in_place, std::vector{address});
+  Node node = Node::join(address + "?embed=never");
+  Subscription receives = node.subscribe("a"), polls = node.subscribe("b");
+  const int fd = polls.readable_fd();
+  const Subscription questions = node.subscribe("who");  // and nobody answers
+  auto received = std::async(std::launch::async, [&] { return receives.receive(); });
+  auto answered = std::async(std::launch::async, [&] { return node.request("who", {}, forever); });
+  REQUIRE(eventually([&] { return questions.books().received == 1; }));
+  broker.reset();
+  const Impostor newer(address, protocol::Refused{0, Errc::version_mismatch, "this broker speaks version 2"});
+  REQUIRE(received.wait_until(soon()) == std::future_status::ready);
+  REQUIRE(received.get().error() == Errc::version_mismatch);
+  REQUIRE_THAT(receives.why(), Catch::Matchers::Contains("version 2"));
+  pollfd poll{fd, POLLIN, 0};
+  REQUIRE(::poll(&poll, 1, 20'000) == 1);
+  REQUIRE(polls.try_receive().error() == Errc::version_mismatch);
+  REQUIRE(answered.wait_until(soon()) == std::future_status::ready);
+  REQUIRE_FALSE(answered.get());
+  REQUIRE(node.publish("a", bytes_of("x"), {}, soon()) == Errc::closed);
+}
+
 TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {
   const Broker broker({fresh_address("shm")});
   Node node = Node::join(broker.address());
