@@ -55,7 +55,7 @@ struct NodeBooks {
   std::uint64_t unknown_after_crash = 0;  // in flight when a broker died: accepted or not, nobody can tell
   std::uint64_t lost = 0;                 // on a lossy link, between node and broker
   // Subscribing.
-  std::uint64_t received = 0;    // handed to subscriptions
+  std::uint64_t received = 0;    // handed to subscriptions, and not dropped here
   std::uint64_t duplicates = 0;  // sent again, and known here already
   std::uint64_t missing = 0;     // gaps in what the broker sent: lossy links, and crashes
   ReasonCounts dropped{};        // by the broker for full subscriptions, and here

@@ -177,8 +177,10 @@ void Session::taken(std::uint32_t number, std::uint64_t index, bool dropped, Tim
   const auto found = subscriptions_.find(number);
   if (found == subscriptions_.end()) return;
   Subscription& subscription = found->second;
-  if (dropped) {
+  if (dropped) {  // it was counted as received when it came
     ++subscription.dropped_here;
+    --books_.received;
+    --subscription.books.received;
     ++subscription.books.dropped[static_cast<std::size_t>(Reason::queue_full)];
     ++books_.dropped[static_cast<std::size_t>(Reason::queue_full)];
     drop_here(number, subscription, index);

@@ -510,6 +510,7 @@ TEST_CASE("a full subscription drops by its rule, counts it, and both sides are 
   REQUIRE_FALSE(publisher.publish("a", bytes_of("next")));
   REQUIRE(text(slow.receive(soon())) == "next");
   REQUIRE(eventually([&] { return slow.books().dropped[static_cast<std::size_t>(Reason::queue_full)] == 90; }));
+  REQUIRE(slow.books().received == 11);
   if (full == Full::drop_new) {
     REQUIRE_FALSE(publisher.flush(soon()));
     REQUIRE(publisher.books().copies_dropped == 90);

@@ -417,6 +417,20 @@ TEST_CASE("a message to be delivered that drop_old throws away is said to be dro
   CHECK(bench.delivered == std::vector<std::uint64_t>{1, 2, 1});
 }
 
+TEST_CASE("what drop_old throws away is dropped, and no longer received", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe({{}, 2, Full::drop_old, 0});
+  for (std::uint64_t i = 1; i <= 10; ++i) bench.give(number, i, i);
+  for (std::uint64_t i = 1; i <= 8; ++i) bench.session.taken(number, i, true, bench.now);
+  for (std::uint64_t i = 9; i <= 10; ++i) bench.session.taken(number, i, false, bench.now);
+  constexpr auto kFull = static_cast<std::size_t>(Reason::queue_full);
+  CHECK(bench.session.books(number).received == 2);
+  CHECK(bench.session.books(number).dropped[kFull] == 8);
+  CHECK(bench.session.books().received == 2);
+  CHECK(bench.session.books().dropped[kFull] == 8);
+}
+
 TEST_CASE("a broker that goes on with a subscription that is over is told again on a lossy link", "[client]") {
   Bench bench;
   bench.welcome(false);
