@@ -263,7 +263,8 @@ class Node {
   [[nodiscard]] std::string_view bus() const noexcept;
 
   /// Leaves in good order: everything published is accepted, and what was to be delivered is settled, or the deadline
-  /// passes. Errors: timed_out; peer_died, as of flush().
+  /// passes. Errors: timed_out; peer_died, as of flush(). Of threads that close at once one does it, and the
+  /// others wait for it.
   std::error_code close(Deadline deadline) noexcept;
 
  private:

@@ -57,6 +57,7 @@ void NodeState::start() {
 }
 
 void NodeState::stop(Deadline drain_until) noexcept {
+  const std::lock_guard one_at_a_time(ending);
   {
     const std::lock_guard lock(mutex);
     stopping = true;
@@ -66,13 +67,14 @@ void NodeState::stop(Deadline drain_until) noexcept {
   poller.wake();
   if (thread.joinable()) thread.join();
   Flusher::forget(*this);
+  std::unique_ptr<Host> now_gone;
   {
     const std::lock_guard lock(mutex);
     close_for_good(Errc::closed, "the node was closed");
+    now_gone = std::move(host);
     tell();
   }
-  if (host && drain_until > Clock::now()) host->drain(drain_until);
-  host.reset();
+  if (now_gone && drain_until > Clock::now()) now_gone->drain(drain_until);
 }
 
 std::shared_ptr<Feed> NodeState::subscribe(std::string_view pattern, const SubscribeOptions& options,

@@ -33,7 +33,8 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   NodeState(std::string_view bus, const JoinOptions&);
   ~NodeState() override;
   void start();
-  /// Ends the thread and everything that waits. A broker that is hosted here delivers until `drain_until`.
+  /// Ends the thread and everything that waits. A broker that is hosted here delivers until `drain_until`. Of several
+  /// callers one does it, and the others wait until it is done.
   void stop(Deadline drain_until = Deadline{}) noexcept;
 
   // Session's events: with the mutex held.
@@ -116,6 +117,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   const BusAddress address;
   const std::chrono::nanoseconds within;
 
+  std::mutex ending;  // of who stops the node; taken before the other
   std::mutex mutex;
   std::condition_variable changed;  // whatever somebody may wait for
   Session session;

@@ -287,7 +287,7 @@ void Session::on(const protocol::Answer& answer) {
 
 void Session::bye(Time now) {
   now_ = now;
-  leaving_ = true;
+  if (std::exchange(leaving_, true)) return;
   if (state_ != State::up) {
     farewell_ = true;
     return;

@@ -241,6 +241,27 @@ TEST_CASE("a node that may not come back wakes all who wait for something, and s
   REQUIRE(node.publish("a", bytes_of("x"), {}, soon()) == Errc::closed);
 }
 
+TEST_CASE("of threads that close a node at once one does it and the others wait for it", "[bus]") {
+  const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix");
+  CAPTURE(scheme);
+  for (int i = 0; i < 50; ++i) {
+    Node node = Node::join(fresh_address(scheme));  // it hosts the broker
+    std::atomic<bool> closed{false};
+    std::vector<std::future<std::error_code>> closing;
+    for (int j = 0; j < 3; ++j) closing.push_back(std::async(std::launch::async, [&] { return node.close(soon()); }));
+    auto looking = std::async(std::launch::async, [&] {
+      while (!closed) static_cast<void>(node.hosts_broker());
+    });
+    for (auto& one : closing) {
+      REQUIRE(one.wait_until(soon()) == std::future_status::ready);
+      REQUIRE_FALSE(one.get());
+    }
+    closed = true;
+    looking.get();
+    REQUIRE_FALSE(node.hosts_broker());
+  }
+}
+
 TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {
   const Broker broker({fresh_address("shm")});
   Node node = Node::join(broker.address());

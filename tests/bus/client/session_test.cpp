@@ -445,6 +445,18 @@ TEST_CASE("a broker that goes on with a subscription that is over is told again 
   CHECK(bench.delivered.empty());
 }
 
+TEST_CASE("a second bye says nothing more", "[client]") {
+  Bench bench;
+  bench.welcome();
+  bench.session.bye(bench.now);
+  bench.session.bye(bench.now);
+  CHECK(bench.said<Bye>().size() == 1);
+  bench.say(Farewell{0, 0});
+  bench.session.disconnected();
+  bench.session.bye(bench.now);
+  CHECK(bench.session.said_farewell());
+}
+
 TEST_CASE("a bye without a broker is said to the next one", "[client]") {
   Bench bench;
   bench.welcome();
