@@ -73,6 +73,7 @@ void NodeState::deliver(std::uint32_t number, const protocol::Deliver& frame) {
   std::optional<Delivery> oldest;
   if (feed->options.full == Full::drop_old) oldest = feed->make_room();
   feed->put({std::move(delivery)});
+  if (feed->number == 0 && !outcomes.empty()) changed.notify_all();  // who waits for an outcome has more than that
   if (oldest) {
     oldest->reject();
     session.taken(number, oldest->index_, true, time());

@@ -306,7 +306,7 @@ std::error_code Node::request_many(std::string_view subject, std::span<const std
   question.sequence = *sequence;
   if (options.on_asked) options.on_asked(*sequence);
   if (is_inherited()) return Errc::closed;  // that has forked, and this is the child
-  if (const std::error_code nobody = state.wait_outcome(*sequence, deadline)) return nobody;
+  if (const std::error_code nobody = state.wait_outcome(*sequence, *question.answers, deadline)) return nobody;
   for (;;) {
     Result<Delivery> answer = state.receive(*question.answers, deadline);
     if (!answer) return answer.error() == Errc::timed_out ? std::error_code{} : answer.error();

@@ -266,14 +266,18 @@ SubscriptionBooks NodeState::inbox_books() const {
   return books;
 }
 
-std::error_code NodeState::wait_outcome(std::uint64_t sequence, Deadline deadline) {
+std::error_code NodeState::wait_outcome(std::uint64_t sequence, const Feed& question, Deadline deadline) {
   std::unique_lock lock(mutex);
-  static_cast<void>(wait(lock, deadline, [&] { return outcomes[sequence].has_value() || is_over(); }));
+  const auto known = [&] { return outcomes[sequence].has_value() || question.has_news() || is_over(); };
+  static_cast<void>(wait(lock, deadline, known));
   const auto outcome = outcomes[sequence];
   outcomes.erase(sequence);
+  if (question.has_news()) return {};
   if (!outcome) return closed_for_good || stopping ? Errc::closed : Errc::timed_out;
   if (outcome->reached > 0) return {};
   switch (outcome->reason) {
+    case Reason::network:  // a lossy link lost the word, or the question
+      return {};
     case Reason::no_subscriber:
       return Errc::no_subscriber;
     case Reason::unknown_after_crash:

@@ -78,9 +78,10 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   [[nodiscard]] std::error_code open_inbox(Deadline);
   /// What came there. Once it is open; with the mutex held.
   [[nodiscard]] SubscriptionBooks inbox_books() const;
-  /// Until it is known that the message reached somebody. Errors: no_subscriber, no_room (he has no room),
-  /// message_too_large (for him), peer_died (the broker did, and nobody knows), timed_out, closed.
-  [[nodiscard]] std::error_code wait_outcome(std::uint64_t sequence, Deadline);
+  /// Until it is known that the message reached somebody, or that nobody can tell, or something came for its
+  /// `question`. Errors: no_subscriber, no_room (he has no room), message_too_large (for him), peer_died (the broker
+  /// did, and nobody knows), timed_out, closed.
+  [[nodiscard]] std::error_code wait_outcome(std::uint64_t sequence, const Feed& question, Deadline);
 
   using Condition = std::function<bool()>;
   /// Drives or follows until `done` or the deadline; called and left with the mutex held. Returns what `done` says.

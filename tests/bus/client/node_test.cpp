@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <atomic>
+#include <functional>
 #include <future>
 #include <map>
 #include <set>
@@ -42,27 +43,42 @@ class Broker {
   std::thread thread_;
 };
 
-/// Listens as a broker does, and has one answer to all who connect; what they say is not read.
+/// Listens as a broker does, and answers as the test wants it to.
 class Impostor {
  public:
-  Impostor(const std::string& address, const protocol::Frame& answer) : listener_(listen(address)) {
-    protocol::encode(answer, answer_);
-    thread_ = std::thread([this] {
-      while (Result<Channel> node = listener_.accept()) {
-        if (node->receive(soon())) static_cast<void>(node->send(answer_, soon()));
-        nodes_.push_back(std::move(*node));
-      }
-    });
-  }
+  using Answer = std::function<void(Channel& node, const protocol::Frame&)>;
+  Impostor(const std::string& address, Answer answer)
+      : listener_(listen(address)), answer_(std::move(answer)), thread_([this] { run(); }) {}
   ~Impostor() {
+    over_ = true;
     listener_.close();
     thread_.join();
   }
+  [[nodiscard]] std::string address() const { return std::string(listener_.address()); }
+
+  static void say(Channel& node, const protocol::Frame& frame) {
+    std::vector<std::byte> bytes;
+    protocol::encode(frame, bytes);
+    static_cast<void>(node.send(bytes, soon()));
+  }
+  static void welcome(Channel& node) {
+    say(node, protocol::Welcome{protocol::kVersion, {}, 100, 1U << 20, 1U << 20, 0, "impostor"});
+  }
 
  private:
-  std::vector<std::byte> answer_;
+  void run() {
+    while (Result<Channel> node = listener_.accept()) {
+      while (!over_) {
+        const Result<Message> message = node->receive(in(10ms));
+        if (message) answer_(*node, *protocol::decode(message->bytes()));
+        if (!message && message.error() != Errc::timed_out) break;
+      }
+    }
+  }
+
+  std::atomic<bool> over_{false};
   Listener listener_;
-  std::vector<Channel> nodes_;
+  const Answer answer_;
   std::thread thread_;
 };
 
@@ -202,7 +218,9 @@ TEST_CASE("nothing is lost when those who host the broker leave one after the ot
 TEST_CASE("flush and close tell that a broker died with messages of which nobody knows more", "[bus]") {
   const std::string address = fixed_address("unix");
   std::optional<Impostor> dies;
-  dies.emplace(address, protocol::Welcome{protocol::kVersion, {}, 100, 1U << 20, 1U << 20, 0, "dies"});
+  dies.emplace(address, [](Channel& to, const protocol::Frame& frame) {
+    if (std::holds_alternative<protocol::Hello>(frame)) Impostor::welcome(to);
+  });
   Node node = Node::join(address + "?embed=never");
   for (int i = 0; i < 50; ++i) REQUIRE_FALSE(node.publish("a", bytes_of("x"), {}, soon()));
   dies.reset();
@@ -229,7 +247,9 @@ TEST_CASE("a node that may not come back wakes all who wait for something, and s
   auto answered = std::async(std::launch::async, [&] { return node.request("who", {}, forever); });
   REQUIRE(eventually([&] { return questions.books().received == 1; }));
   broker.reset();
-  const Impostor newer(address, protocol::Refused{0, Errc::version_mismatch, "this broker speaks version 2"});
+  const Impostor newer(address, [](Channel& to, const protocol::Frame&) {
+    Impostor::say(to, protocol::Refused{0, Errc::version_mismatch, "this broker speaks version 2"});
+  });
   REQUIRE(received.wait_until(soon()) == std::future_status::ready);
   REQUIRE(received.get().error() == Errc::version_mismatch);
   REQUIRE_THAT(receives.why(), Catch::Matchers::Contains("version 2"));
@@ -260,6 +280,34 @@ TEST_CASE("of threads that close a node at once one does it and the others wait 
     looking.get();
     REQUIRE_FALSE(node.hosts_broker());
   }
+}
+
+TEST_CASE("a question of which the broker's word is lost waits for its answer", "[bus]") {
+  std::uint32_t inbox = 0;
+  std::uint64_t answers = 0;
+  const Impostor broker(fresh_address("udp"), [&](Channel& to, const protocol::Frame& frame) {
+    if (std::holds_alternative<protocol::Hello>(frame)) Impostor::welcome(to);
+    if (std::holds_alternative<protocol::Bye>(frame)) Impostor::say(to, protocol::Farewell{});
+    if (const auto* const subscribe = std::get_if<protocol::Subscribe>(&frame)) {
+      inbox = subscribe->subscription;
+      Impostor::say(to, protocol::Subscribed{inbox});
+    }
+    const auto* const question = std::get_if<protocol::Publish>(&frame);
+    if (question == nullptr) return;
+    const auto answer = [&] {
+      Impostor::say(to,
+                    protocol::Deliver{
+                        inbox, ++answers, {7, answers}, false, false, false, question->reply, {}, {}, bytes_of("42")});
+    };
+    const std::string_view kind = question->subject;
+    if (kind == "at.once") answer();
+    if (kind != "at.once") Impostor::say(to, protocol::Outcome{question->sequence, 0, 1, Reason::network});
+    if (kind == "later") answer();
+  });
+  Node node = Node::join(broker.address());
+  CHECK(text(node.request("at.once", {}, soon())) == "42");
+  CHECK(text(node.request("later", {}, soon())) == "42");
+  CHECK(node.request("never", {}, in(50ms)).error() == Errc::timed_out);
 }
 
 TEST_CASE("members of a queue group share the messages, others get all of them", "[bus]") {
