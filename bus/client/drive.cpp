@@ -1,5 +1,6 @@
 // bus/client/drive.cpp: a node's thread and its connection; who waits, drives.
 #include <algorithm>
+#include <random>
 
 #include "bus/client/node_state.hpp"
 
@@ -26,6 +27,7 @@ constexpr std::size_t kReadsInARow = 64;
 
 void NodeState::work() {
   auto pause_for = std::chrono::nanoseconds(kFirstPause);
+  std::mt19937_64 random(session.publisher());
   for (;;) {
     {
       const std::lock_guard lock(mutex);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <random>
 
 #include "bus/core/os/ticks.hpp"
 #include "bus/protocol/subject.hpp"
@@ -34,8 +35,7 @@ NodeState::NodeState(std::string_view its_bus, const JoinOptions& options)
     : bus(its_bus),
       address(BusAddress::parse(its_bus)),
       within(options.within),
-      session(identity(options.name), *this),
-      random(std::random_device{}()) {}
+      session(identity(options.name), *this) {}
 
 NodeState::~NodeState() { stop(); }
 
@@ -235,7 +235,7 @@ std::error_code NodeState::open_inbox(Deadline deadline) {
     return replies ? std::error_code{} : make_error_code(Errc::timed_out);
   }
   opening_inbox = true;
-  inbox = "_INBOX." + std::to_string(random()) + ".";
+  inbox = "_INBOX." + std::to_string(session.publisher()) + ".";
   const std::string pattern = inbox + "*";
   lock.unlock();
   std::shared_ptr<Feed> made;

@@ -14,7 +14,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -157,7 +156,6 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   std::map<std::uint32_t, Answered> answers;                           // to questions under way
   std::map<std::uint64_t, std::optional<protocol::Outcome>> outcomes;  // that somebody waits for
   std::array<std::uint64_t, kReasons> failures{};  // messages of level `delivered` that reached nobody
-  std::mt19937_64 random;
 
   Poller poller;
   std::unique_ptr<Host> host;

@@ -282,6 +282,14 @@ TEST_CASE("of threads that close a node at once one does it and the others wait 
   }
 }
 
+TEST_CASE("no two nodes have the same inbox: it has the publisher's number", "[bus]") {
+  const std::string address = fresh_address("inproc");
+  Node one = Node::join(address), other = Node::join(address);
+  REQUIRE(one.inbox(soon())->pattern == "_INBOX." + std::to_string(one.publisher()) + ".*");
+  REQUIRE(other.inbox(soon())->pattern == "_INBOX." + std::to_string(other.publisher()) + ".*");
+  REQUIRE(one.publisher() != other.publisher());
+}
+
 TEST_CASE("a question of which the broker's word is lost waits for its answer", "[bus]") {
   std::uint32_t inbox = 0;
   std::uint64_t answers = 0;
