@@ -198,10 +198,13 @@ class Session {
     std::uint64_t told = 0;           // of that, what the broker knows
     std::set<std::uint64_t> missing;  // lower indices that have not come: lossy links
     std::uint64_t dropped_here = 0;
-    ReasonCounts dropped_there_before{};                        // by brokers of earlier connections
-    ReasonCounts dropped_there{};                               // by the present one
-    std::set<std::pair<std::uint64_t, std::uint64_t>> handled;  // messages of level `delivered` that were here
+    ReasonCounts dropped_there_before{};  // by brokers of earlier connections
+    ReasonCounts dropped_there{};         // by the present one
+    // Messages of level `delivered` that were here, and in which order they came: as the how-manieth. One that was
+    // refused stands in the order alone.
+    std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> handled;
     std::deque<std::pair<std::uint64_t, std::uint64_t>> handled_order;
+    std::uint64_t last_handled = 0;
     std::set<std::pair<std::uint64_t, std::uint64_t>>
         acknowledged;  // of these, those that the application is done with
     // drop_old: the latest, by index, as they came; the application has those that it has not taken in that order.
@@ -253,6 +256,7 @@ class Session {
   void send_subscribe(std::uint32_t, const Subscription&);
   void send_taken(std::uint32_t, Subscription&);
   void tell_taken(std::uint32_t, Subscription&);
+  static void remember(Subscription&, MessageId);
   void drop_here(std::uint32_t, Subscription&, std::uint64_t index);
   void count_missing(Subscription&, std::uint64_t index);
   void skip_to_last(Subscription&);

@@ -107,6 +107,19 @@ void Session::skip_to_last(Subscription& subscription) {
   if (subscription.taken + untold >= subscription.handed) subscription.taken = subscription.index;
 }
 
+/// That it was here, as long as not too many others came since.
+void Session::remember(Subscription& subscription, MessageId message) {
+  subscription.handled_order.push_back(key(message));
+  subscription.handled[key(message)] = ++subscription.last_handled;
+  if (subscription.handled_order.size() <= kRemembered) return;
+  const auto oldest = subscription.handled.find(subscription.handled_order.front());
+  if (oldest != subscription.handled.end() && oldest->second + kRemembered == subscription.last_handled) {
+    subscription.acknowledged.erase(oldest->first);
+    subscription.handled.erase(oldest);
+  }
+  subscription.handled_order.pop_front();
+}
+
 void Session::on(const protocol::Deliver& deliver) {
   Subscription* const found = find_or_stop(deliver.subscription, 1);
   if (found == nullptr) return;
@@ -132,13 +145,7 @@ void Session::on(const protocol::Deliver& deliver) {
     }
   }
   if (deliver.acknowledge) {
-    subscription.handled.insert(key(deliver.message));
-    subscription.handled_order.push_back(key(deliver.message));
-    if (subscription.handled_order.size() > kRemembered) {
-      subscription.handled.erase(subscription.handled_order.front());
-      subscription.acknowledged.erase(subscription.handled_order.front());
-      subscription.handled_order.pop_front();
-    }
+    remember(subscription, deliver.message);
     if (subscription.options.full == Full::drop_old) {
       subscription.droppable.emplace_back(index, deliver.message);
       // The application's queue is no longer than its depth.

@@ -417,6 +417,23 @@ TEST_CASE("a message to be delivered that drop_old throws away is said to be dro
   CHECK(bench.delivered == std::vector<std::uint64_t>{1, 2, 1});
 }
 
+TEST_CASE("a message that was refused and came again is remembered as long as any", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe();
+  std::uint64_t index = 0;
+  bench.give(number, ++index, 1, true);
+  bench.session.refuse(number, {kOther, 1}, bench.now);
+  bench.give(number, ++index, 1, true, true);
+  for (std::uint64_t i = 2; i <= 8192; ++i) bench.give(number, ++index, i, true);
+  bench.delivered.clear();
+  bench.give(number, ++index, 1, true, true);
+  CHECK(bench.delivered.empty());
+  bench.give(number, ++index, 8193, true);  // one too many
+  bench.give(number, ++index, 1, true, true);
+  CHECK(bench.delivered == std::vector<std::uint64_t>{8193, 1});
+}
+
 TEST_CASE("what drop_old throws away is dropped, and no longer received", "[client]") {
   Bench bench;
   bench.welcome();
