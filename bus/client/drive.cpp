@@ -104,9 +104,8 @@ void NodeState::serve_connection() {
   for (;;) {
     stand_by(lock);
     if (connection_is_over()) break;
-    driving = true;
     drive(lock, forever, [this] { return thread_wanted; });
-    driving = thread_wanted = false;
+    thread_wanted = false;
     pass_on();
     if (!connection_is_over()) hand_over.wait_until(lock, in(kLease));
   }
@@ -149,10 +148,8 @@ bool NodeState::wait(std::unique_lock<std::mutex>& lock, Deadline deadline, cons
   if (session.has_gathered()) session.send_gathered();
   while (!done()) {
     if (!driving && open && !connection_is_over() && callers_drive) {
-      driving = true;
       ++drives;
       drive(lock, deadline, done);
-      driving = false;
       if (connection_is_over()) pass_on();
       if (deadline != forever && Clock::now() >= deadline) break;
       continue;
@@ -189,9 +186,26 @@ void NodeState::leave_driving_to_the_thread() noexcept {
   hand_over.notify_one();
 }
 
-/// Reads, and sees to what is due, until `done`, the deadline or the connection's end. The mutex is free while it
-/// sleeps.
+/// Reads, and sees to what is due, until `done`, the deadline or the connection's end. Without memory or descriptors
+/// for that the connection ends, and what had come is lost with it.
 void NodeState::drive(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
+  driving = true;
+  try {
+    read_until(lock, deadline, done);
+  } catch (const std::exception&) {
+    if (!lock.owns_lock()) lock.lock();
+    asleep_until = Time{};
+    if (std::exchange(armed, false)) poller.forget_room(channel);
+    last_error = make_error_code(Errc::no_room);
+    last_text.clear();
+    lost = true;
+    changed.notify_all();
+  }
+  driving = false;
+}
+
+/// The mutex is free while it sleeps.
+void NodeState::read_until(std::unique_lock<std::mutex>& lock, Deadline deadline, const Condition& done) {
   Spinner spinner = patience.next();
   bool looked_in_vain = false, slept = false;  // since something came
   for (;;) {

@@ -38,7 +38,12 @@ void Feed::put(Arrival&& arrival) {
     const std::lock_guard lock(mutex);
     const std::size_t before = count.load(std::memory_order_relaxed);
     const std::size_t with_it = before + 1 + arrival.more;
-    if (waiting.full()) waiting.set_capacity(std::max(kFirstCapacity, 2 * waiting.capacity()));
+    try {
+      if (waiting.full()) waiting.set_capacity(std::max(kFirstCapacity, 2 * waiting.capacity()));
+    } catch (...) {
+      arrival.next.reject();
+      throw;
+    }
     waiting.push_back(std::move(arrival));
     count.store(with_it, std::memory_order_release);
     if (readable && before == 0) os::signal_event(readable.get());

@@ -55,6 +55,7 @@ struct Feed : std::enable_shared_from_this<Feed> {
 
   /// Drops the oldest if as many wait as may, and gives it back. put() follows.
   [[nodiscard]] std::optional<Delivery> make_room();
+  /// Throws std::bad_alloc: then it was not received, and is not acknowledged.
   void put(Arrival&&);
   /// Whether a look is worth it: something waits, or it is over.
   [[nodiscard]] bool has_news() const {

@@ -97,6 +97,7 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   void host_anew();
   void serve_connection();
   void drive(std::unique_lock<std::mutex>&, Deadline, const Condition& done);
+  void read_until(std::unique_lock<std::mutex>&, Deadline, const Condition& done);
   [[nodiscard]] bool read_frames();
   void look_for_room(Time now);
   void stand_by(std::unique_lock<std::mutex>&);

@@ -77,7 +77,7 @@ class SessionEvents {
   /// Sends one frame. False: no room now, nothing was sent; call Session::room() when there is.
   [[nodiscard]] virtual bool send(Bytes head, Bytes tail) noexcept = 0;
   /// A message for a subscription; its views end with the call. The receiver calls taken() when it is the
-  /// application's.
+  /// application's. What throws has not taken it: then the connection has to end.
   virtual void deliver(std::uint32_t subscription, const protocol::Deliver&) = 0;
   /// The same for several.
   virtual void deliver(std::uint32_t subscription, const protocol::DeliverBatch&) = 0;

@@ -159,7 +159,14 @@ void Session::on(const protocol::Deliver& deliver) {
   subscription.handed = std::max(subscription.handed, index);
   protocol::Deliver local = deliver;
   local.index = index;
-  events_.deliver(deliver.subscription, local);
+  try {
+    events_.deliver(deliver.subscription, local);
+  } catch (...) {  // it has not come, and may come again
+    subscription.handled.erase(key(deliver.message));
+    --books_.received;
+    --subscription.books.received;
+    throw;
+  }
 }
 
 void Session::on(const protocol::DeliverBatch& batch) {

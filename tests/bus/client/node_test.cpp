@@ -18,6 +18,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/channel_pair.hpp"
 #include "tests/support/eventually.hpp"
+#include "tests/support/failing_allocations.hpp"
 
 using namespace bus;
 using namespace bus::test;
@@ -288,6 +289,34 @@ TEST_CASE("no two nodes have the same inbox: it has the publisher's number", "[b
   REQUIRE(one.inbox(soon())->pattern == "_INBOX." + std::to_string(one.publisher()) + ".*");
   REQUIRE(other.inbox(soon())->pattern == "_INBOX." + std::to_string(other.publisher()) + ".*");
   REQUIRE(one.publisher() != other.publisher());
+}
+
+TEST_CASE("a node whose receiver runs out of memory connects anew and goes on", "[bus]") {
+  const Broker broker({fresh_address("unix")});
+  Node publisher = Node::join(broker.address()), subscriber = Node::join(broker.address());
+  Subscription subscription = subscriber.subscribe("a");
+  std::atomic<bool> enough{false};
+  std::jthread publishing([&] {
+    while (!enough && !publisher.publish("a", bytes_of("x"), {.level = Level::delivered}, soon())) continue;
+  });
+  constexpr std::size_t kUpTo = 12;  // more than one message takes
+  std::uint64_t failures = 0;
+  for (std::size_t nth = 1; nth <= kUpTo; ++nth) {
+    std::optional<Result<Delivery>> message;
+    try {
+      const FailingAllocation failing(nth);
+      message.emplace(subscription.receive(soon()));
+    } catch (const std::bad_alloc&) {  // the call's own
+    }
+    if (FailingAllocation::happened()) ++failures;
+    CHECK((!message || *message));
+    CHECK(subscription.receive(soon()));
+  }
+  enough = true;
+  subscription.close();
+  publishing.join();
+  CHECK(failures > 0);
+  CHECK_FALSE(publisher.settled(soon()));
 }
 
 TEST_CASE("a question of which the broker's word is lost waits for its answer", "[bus]") {

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <map>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,10 @@ struct Bench final : bus::client::SessionEvents {
     sent.push_back(std::move(bytes));
     return true;
   }
-  void deliver(std::uint32_t, const Deliver& message) override { delivered.push_back(message.message.sequence); }
+  void deliver(std::uint32_t, const Deliver& message) override {
+    if (no_memory) throw std::bad_alloc();
+    delivered.push_back(message.message.sequence);
+  }
   void deliver(std::uint32_t, const DeliverBatch& batch) override {
     for (std::uint64_t i = 0; i < batch.count; ++i) delivered.push_back(batch.message.sequence + i);
   }
@@ -111,7 +115,7 @@ struct Bench final : bus::client::SessionEvents {
   }
 
   bus::client::Time now{1h};
-  bool room = true;
+  bool room = true, no_memory = false;
   std::size_t max_frame = std::size_t{1} << 20;
   std::uint32_t max_payload = 1U << 20;
   std::vector<std::vector<std::byte>> sent;
@@ -415,6 +419,21 @@ TEST_CASE("a message to be delivered that drop_old throws away is said to be dro
   CHECK(bench.said<Acknowledge>()[0].message == MessageId{kOther, 1});
   bench.give(number, 3, 1, true, true);
   CHECK(bench.delivered == std::vector<std::uint64_t>{1, 2, 1});
+}
+
+TEST_CASE("a message for which there was no memory has not come, and comes with the next connection", "[client]") {
+  Bench bench;
+  bench.welcome();
+  const auto number = bench.subscribe();
+  bench.no_memory = true;
+  CHECK_THROWS_AS(bench.give(number, 1, 1, true), std::bad_alloc);
+  CHECK(bench.session.books().received == 0);
+  bench.no_memory = false;
+  bench.session.disconnected();
+  bench.welcome();
+  bench.give(number, 1, 1, true, true);
+  CHECK(bench.delivered == std::vector<std::uint64_t>{1});
+  CHECK(bench.session.books(number).received == 1);
 }
 
 TEST_CASE("a message that was refused and came again is remembered as long as any", "[client]") {
