@@ -1,4 +1,5 @@
 // bus/client/arrive.cpp: what a node's session tells: frames to send, messages and answers that came.
+#include <array>
 #include <charconv>
 #include <cstring>
 
@@ -160,7 +161,6 @@ void NodeState::close_for_good(Errc why, std::string_view text) {
 }
 
 void NodeState::outcome(const protocol::Outcome& outcome) noexcept {
-  if (outcome.reached == 0) ++failures[static_cast<std::size_t>(outcome.reason)];
   if (const auto found = outcomes.find(outcome.sequence); found != outcomes.end()) found->second = outcome;
   changed.notify_all();
 }

@@ -1,5 +1,6 @@
 // bus/client/drive.cpp: a node's thread and its connection; who waits, drives.
 #include <algorithm>
+#include <array>
 #include <random>
 
 #include "bus/client/node_state.hpp"

@@ -7,7 +7,6 @@
 // so for a lease of some milliseconds.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -156,7 +155,6 @@ struct NodeState final : SessionEvents, private FlusherClient, std::enable_share
   std::map<std::uint64_t, std::shared_ptr<Feed>> questions;            // asked, and not over
   std::map<std::uint32_t, Answered> answers;                           // to questions under way
   std::map<std::uint64_t, std::optional<protocol::Outcome>> outcomes;  // that somebody waits for
-  std::array<std::uint64_t, kReasons> failures{};  // messages of level `delivered` that reached nobody
 
   Poller poller;
   std::unique_ptr<Host> host;
