@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <limits>
 #include <optional>
 #include <string>
@@ -35,7 +36,7 @@ class Subscribing {
   Exit run();
 
  private:
-  enum class End : unsigned char { done, stopped, timed_out, ended, output_closed };
+  enum class End : unsigned char { done, stopped, timed_out, ended, output_closed, failed };
 
   void check_options();
   [[nodiscard]] Format format() const;
@@ -44,7 +45,9 @@ class Subscribing {
   [[nodiscard]] bool take_batch(std::size_t index);
   [[nodiscard]] bool wait(Deadline deadline);
   [[nodiscard]] bool wait_for_one(Deadline deadline);
-  void take(std::size_t index, Delivery& message);
+  void take(Delivery& message);
+  void record_held();
+  void give_back();
   void execute(Delivery& message);
   void finish();
   [[nodiscard]] Exit judge(End end);
@@ -66,6 +69,8 @@ class Subscribing {
   std::optional<Delivery> next_;  // of the first subscription: came while it waited
   std::vector<bool> idle_;        // nothing waited there when it was last looked at
   std::vector<Delivery> held_;    // printed, and acknowledged as soon as that is out
+  std::size_t held_of_ = 0;       // their subscription
+  std::uint64_t untaken_ = 0;     // of that: came, and is not known to be out
   std::optional<Progress> progress_;
   std::uint64_t received_ = 0, bytes_ = 0, failed_commands_ = 0;
   std::size_t over_ = 0;  // which subscription the broker has ended
@@ -127,13 +132,9 @@ void Subscribing::subscribe() {
   output_.flush();
 }
 
-void Subscribing::take(std::size_t index, Delivery& message) {
+void Subscribing::take(Delivery& message) {
   if (++received_ == 1) start_ = Clock::now();
   bytes_ += message.size();
-  if (record_) {
-    if (options_.full != Full::block) record_->dropped(index + 1, subscriptions_[index].books().dropped);
-    record_->received(index + 1, message);
-  }
   printer_.print(received_, message, subjects_);
   if (!command_.empty()) execute(message);
   if (progress_) progress_->update(received_, bytes_);
@@ -159,9 +160,27 @@ void Subscribing::execute(Delivery& message) {
   log::warn("the command ended with status " + std::to_string(status) + " for message " + std::to_string(received_));
 }
 
+/// They are out: a kill from here on finds them there.
+void Subscribing::record_held() {
+  if (options_.full != Full::block) record_->dropped(held_of_ + 1, subscriptions_[held_of_].books().dropped);
+  for (const Delivery& message : held_) record_->received(held_of_ + 1, message);
+  record_->flush();
+}
+
+/// After a failure: what is not known to be out was not received, and comes to others of the group.
+void Subscribing::give_back() {
+  for (Delivery& message : held_) {
+    message.reject();
+    bytes_ -= message.size();
+  }
+  received_ -= held_.size();
+  untaken_ = held_.size();
+  held_.clear();
+}
+
 /// Takes what waits, and prints it as one piece. True: it was something.
 bool Subscribing::take_batch(std::size_t index) {
-  bool any = false;
+  held_of_ = index;
   for (std::size_t n = 0; n < kTurn && received_ < count_ && !signals_.stopped(); ++n) {
     Result<Delivery> message = next_ ? Result<Delivery>(std::move(*next_)) : subscriptions_[index].try_receive();
     next_.reset();
@@ -173,15 +192,14 @@ bool Subscribing::take_batch(std::size_t index) {
       }
       break;
     }
-    any = true;
-    take(index, *message);
     // What was asked to be `delivered` is acknowledged when it is out.
     held_.push_back(std::move(*message));
+    take(held_.back());
     if (!command_.empty()) break;
   }
-  if (!any) return false;
+  if (held_.empty()) return false;
   output_.flush();
-  if (record_) record_->flush();  // a kill from here on finds it there
+  if (record_) record_held();
   held_.clear();
   last_ = Clock::now();
   return true;
@@ -251,18 +269,18 @@ Subscribing::End Subscribing::receive_all() {
 }
 
 void Subscribing::finish() {
-  held_.clear();
-  const bool one_too_many = next_.has_value();  // it came together with a signal
-  if (one_too_many) {
+  if (next_) {  // it came together with a signal
     next_->reject();
     next_.reset();
-    idle_.front() = false;
+    held_of_ = 0;
+    untaken_ = 1;
   }
+  if (untaken_ > 0) idle_[held_of_] = false;
   const auto books_of = [&](std::size_t i) {
     SubscriptionBooks books = subscriptions_[i].books();
-    if (one_too_many && i == 0) {
-      --books.received;
-      ++books.dropped[static_cast<std::size_t>(Reason::closed)];
+    if (i == held_of_) {
+      books.received -= untaken_;
+      books.dropped[static_cast<std::size_t>(Reason::closed)] += untaken_;
     }
     return books;
   };
@@ -345,6 +363,7 @@ Exit Subscribing::run() {
   start_ = last_ = Clock::now();
   progress_.emplace("received", std::nullopt, !(format() != Format::none && output_.is_terminal()));
   auto end = End::done;
+  std::exception_ptr failure;
   try {
     const Signals::OnStop guard(signals_, [this] {
       if (subscriptions_.size() == 1) subscriptions_.front().close();
@@ -354,12 +373,17 @@ Exit Subscribing::run() {
     end = End::output_closed;
   } catch (const OutputStuck&) {
     end = End::stopped;
+  } catch (...) {
+    end = End::failed;
+    failure = std::current_exception();
   }
   progress_.reset();
-  if (end == End::output_closed || end == End::stopped) {
-    for (Delivery& message : held_) message.reject();  // it is not known to be out
-  }
+  give_back();
   finish();
+  if (end == End::failed) {
+    report_summary();
+    std::rethrow_exception(failure);
+  }
   const Exit exit = judge(end);
   if (end == End::output_closed) return exit;
   report_summary();
