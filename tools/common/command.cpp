@@ -125,6 +125,20 @@ int run(const std::string& command, std::span<const std::byte> input, int output
 
 }  // namespace
 
+Environment environment_about(const Delivery& message) {
+  Environment environment{"BUS_SUBJECT=" + std::string(message.subject())};
+  if (!message.reply().empty()) environment.push_back("BUS_REPLY=" + std::string(message.reply()));
+  for (const auto& [key, value] : message.headers()) {
+    std::string variable = "BUS_HEADER_" + std::string(key);
+    for (char& c : variable) {
+      const bool named = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+      if (!named) c = '_';
+    }
+    environment.push_back(variable + "=" + std::string(value));
+  }
+  return environment;
+}
+
 int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr, Signals& signals,
                 const Environment& environment) {
   return run(command, input, to_stderr ? STDERR_FILENO : -1, signals, environment);

@@ -6,12 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "bus/client/node.hpp"
 #include "tools/common/signals.hpp"
 
 namespace bus::tools {
 
 /// "NAME=VALUE" of a command, beside our own environment and instead of names that are the same.
 using Environment = std::vector<std::string>;
+
+/// BUS_SUBJECT, BUS_REPLY if answers are wanted, and BUS_HEADER_key for each header; what a shell cannot name is a '_'
+/// in its key.
+[[nodiscard]] Environment environment_about(const Delivery& message);
 
 /// Runs `command` by /bin/sh, with `input` as its stdin, and waits for it. A SIGTERM or SIGINT of ours is passed on to
 /// it as SIGTERM. Its stdout is ours, or our stderr with `to_stderr`.

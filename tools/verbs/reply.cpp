@@ -97,8 +97,7 @@ void Replying::answer(const Delivery& question) {
   HeaderBlock headers;
   if (!command_.empty()) {
     if (record_) record_->flush();  // it may take long
-    Filtered filtered =
-        filter_command(command_, question.bytes(), signals_, {"BUS_SUBJECT=" + std::string(question.subject())});
+    Filtered filtered = filter_command(command_, question.bytes(), signals_, environment_about(question));
     output = std::move(filtered.output);
     payload = output;
     if (filtered.status != 0) {
@@ -240,8 +239,8 @@ const Verb& reply_verb() noexcept {
       kBusOption,
       {0, "echo", Kind::flag, "", "answer with what was asked"},
       {'e', "exec", Kind::text, "COMMAND",
-       "run it by /bin/sh for each question, which is its stdin; its stdout is the answer. BUS_SUBJECT is in its "
-       "environment. If it fails, the answer has the header error"},
+       "run it by /bin/sh for each question, which is its stdin; its stdout is the answer. BUS_SUBJECT, BUS_REPLY and "
+       "BUS_HEADER_key are in its environment. If it fails, the answer has the header error"},
       {'q', "queue", Kind::text, "GROUP",
        "each question goes to one of those who answer it with the same group; '' for one of one's own", "service"},
       {'c', "count", Kind::count, "N", "end after so many questions"},

@@ -142,17 +142,7 @@ void Subscribing::take(Delivery& message) {
 
 void Subscribing::execute(Delivery& message) {
   output_.flush();  // what we print about a message stands before what the command prints
-  Environment environment{"BUS_SUBJECT=" + std::string(message.subject())};
-  if (!message.reply().empty()) environment.push_back("BUS_REPLY=" + std::string(message.reply()));
-  for (const auto& [key, value] : message.headers()) {
-    std::string variable = "BUS_HEADER_" + std::string(key);
-    for (char& c : variable) {  // what a shell can name
-      const bool named = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-      if (!named) c = '_';
-    }
-    environment.push_back(variable + "=" + std::string(value));
-  }
-  const int status = run_command(command_, message.bytes(), json_, signals_, environment);
+  const int status = run_command(command_, message.bytes(), json_, signals_, environment_about(message));
   if (status == 0) return;
   message.reject();
   if (signals_.stopped()) return;
