@@ -9,10 +9,10 @@
 namespace bus::tools {
 namespace {
 
-bool is_utf8(std::span<const std::byte> bytes) noexcept {
+bool is_utf8(std::string_view text) noexcept {
   namespace utf = boost::locale::utf;
-  const char* at = reinterpret_cast<const char*>(bytes.data());
-  const char* const end = at + bytes.size();
+  const char* at = text.data();
+  const char* const end = at + text.size();
   while (at != end) {
     if (!utf::is_valid_codepoint(utf::utf_traits<char>::decode(at, end))) return false;
   }
@@ -31,14 +31,24 @@ void append_hex(std::string& to, std::span<const std::byte> bytes) {
   }
 }
 
+std::string hex_of(std::span<const std::byte> bytes) {
+  std::string hex;
+  append_hex(hex, bytes);
+  return hex;
+}
+
 void add_payload(Json& object, std::span<const std::byte> payload) {
-  if (is_utf8(payload)) {
-    object["text"] = std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
+  const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
+  if (is_utf8(text)) {
+    object["text"] = std::string(text);
   } else {
-    std::string hex;
-    append_hex(hex, payload);
-    object["hex"] = std::move(hex);
+    object["hex"] = hex_of(payload);
   }
+}
+
+Json header_json(std::string_view value) {
+  if (is_utf8(value)) return std::string(value);
+  return Json{{"hex", hex_of(std::as_bytes(std::span(value)))}};
 }
 
 Json headers_json(const Headers& headers) {
@@ -46,10 +56,10 @@ Json headers_json(const Headers& headers) {
   for (const auto& [key, value] : headers) {
     Json& there = object[std::string(key)];
     if (there.is_null()) {
-      there = std::string(value);
+      there = header_json(value);
     } else {
       if (!there.is_array()) there = Json::array({there});
-      there.push_back(std::string(value));
+      there.push_back(header_json(value));
     }
   }
   return object;

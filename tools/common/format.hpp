@@ -8,7 +8,8 @@
 //
 // A message of a bus is written in the same way; as JSON it is
 //   {"type":"message","number":1,"subject":"a.b","size":5,"text":"hello","publisher":"0123456789abcdef","sequence":1}
-// with "reply", "headers" (an object; a key that comes again has a list), "again" and "kept" where they apply.
+// with "reply", "headers" (an object; a value that is no UTF-8 is {"hex":"ff00"}; a key that comes again has a list),
+// "again" and "kept" where they apply. message_line.hpp reads it.
 #pragma once
 
 #include <cstdint>

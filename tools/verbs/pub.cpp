@@ -12,6 +12,7 @@
 #include "tools/common/input.hpp"
 #include "tools/common/log.hpp"
 #include "tools/common/made_message.hpp"
+#include "tools/common/message_line.hpp"
 #include "tools/common/progress.hpp"
 #include "tools/common/record.hpp"
 #include "tools/common/summary.hpp"
@@ -36,7 +37,7 @@ class Publishing {
 
  private:
   [[nodiscard]] bool makes_messages() const {
-    if (arguments_.positional().size() > 1) return false;
+    if (arguments_.positional().size() > 1 || arguments_.given("input")) return false;
     return arguments_.given("size") || (!arguments_.given("file") && !arguments_.flag("whole") &&
                                         (arguments_.given("count") || arguments_.given("duration")));
   }
@@ -44,6 +45,8 @@ class Publishing {
   [[nodiscard]] Source source();
   [[nodiscard]] Source data_source() const;
   [[nodiscard]] Source made_source();
+  [[nodiscard]] std::optional<Payload> next_json();
+  void address(const MessageLine& message);
   [[nodiscard]] bool wait_for_turn(std::uint64_t index);
   void publish(Payload payload);
   void publish_all();
@@ -54,7 +57,8 @@ class Publishing {
 
   const Arguments& arguments_;
   Signals& signals_;
-  const std::string& subject_;
+  const bool has_subject_;    // one for all messages
+  std::string_view subject_;  // else of the message at hand
   const std::optional<double> rate_;
   const std::optional<std::chrono::nanoseconds> duration_;
   Output output_;
@@ -63,6 +67,9 @@ class Publishing {
   std::string reply_;
   std::uint64_t sequence_ = 0;
   std::optional<Input> input_;
+  std::optional<MessageLine> line_;
+  std::uint64_t line_number_ = 0;
+  std::string bad_line_;  // what is wrong with the one that ended the work
   std::unique_ptr<Record> record_;
   std::optional<Node> node_;
   std::vector<std::byte> made_;
@@ -77,22 +84,31 @@ class Publishing {
 Publishing::Publishing(const Arguments& arguments, Signals& signals)
     : arguments_(arguments),
       signals_(signals),
-      subject_(arguments.positional().front()),
+      has_subject_(!arguments.positional().empty()),
+      subject_(has_subject_ ? std::string_view(arguments.positional().front()) : std::string_view()),
       rate_(arguments.rate("rate")),
       duration_(arguments.duration("duration")),
       output_(signals) {}
 
 void Publishing::check_options() {
   const auto fail = [](const std::string& text) { throw UsageError("pub: " + text + "; see bus help pub"); };
-  require_subject(arguments_, "subject", subject_);
+  const bool json_lines = *arguments_.text("input") == "json";
+  if (has_subject_) {
+    require_subject(arguments_, "subject", subject_);
+  } else if (!json_lines) {
+    fail("an argument is missing: write bus pub " + std::string(arguments_.verb().arguments));
+  } else if (arguments_.given("wait-subs")) {
+    fail("--wait-subs needs a SUBJECT");
+  }
   const bool has_data = arguments_.positional().size() > 1;
   if (has_data) {
-    for (const std::string_view name : {"file", "whole", "size"}) {
+    for (const std::string_view name : {"file", "whole", "size", "input"}) {
       if (arguments_.given(name)) fail("--" + std::string(name) + " and DATA exclude each other");
     }
   }
   arguments_.at_most_one({"size", "file"});
-  arguments_.at_most_one({"size", "whole"});
+  arguments_.at_most_one({"size", "whole", "input"});
+  arguments_.at_most_one({"file", "input"});
   if (!has_data && !makes_messages()) {
     for (const std::string_view name : {"count", "duration"}) {
       if (arguments_.given(name)) fail("--" + std::string(name) + " is for DATA and for made messages (--size)");
@@ -133,6 +149,30 @@ Source Publishing::made_source() {
   };
 }
 
+/// None also for a line that is wrong: what was published before it stays published.
+std::optional<Payload> Publishing::next_json() {
+  try {
+    while (const auto line = input_->line()) {
+      ++line_number_;
+      line_ = read_message_line({reinterpret_cast<const char*>(line->data()), line->size()}, headers_);
+      if (!line_) continue;
+      address(*line_);
+      return line_->payload;
+    }
+  } catch (const UsageError& error) {
+    bad_line_ = "pub: stdin, line " + std::to_string(line_number_) + ": " + error.what();
+  }
+  return {};
+}
+
+/// What the command line says stands for all.
+void Publishing::address(const MessageLine& message) {
+  if (!has_subject_) subject_ = message.subject;
+  if (subject_.empty()) throw UsageError("it has no \"subject\", and the command line has no SUBJECT");
+  if (reply_.empty()) options_.reply = message.reply;
+  options_.headers = message.headers.bytes().empty() ? nullptr : &message.headers;
+}
+
 Source Publishing::source() {
   if (arguments_.positional().size() > 1) return data_source();
   if (makes_messages()) return made_source();
@@ -143,6 +183,7 @@ Source Publishing::source() {
       return input_->whole(kLongestInput);
     };
   }
+  if (*arguments_.text("input") == "json") return [this] { return next_json(); };
   return [this] { return input_->line(); };
 }
 
@@ -245,8 +286,9 @@ void Publishing::finish() {
 Exit Publishing::judge() const {
   const NodeBooks& books = summary_.books;
   if (published_ > 0 || !failure_) {
-    std::string text = "published " + amount_text(published_, bytes_, last_ - start_) + " on " + subject_ + ": " +
-                       std::to_string(books.accepted) + " accepted";
+    std::string text = "published " + amount_text(published_, bytes_, last_ - start_) +
+                       (has_subject_ ? " on " + std::string(subject_) : "") + ": " + std::to_string(books.accepted) +
+                       " accepted";
     if (books.unreached > 0) text += ", " + std::to_string(books.unreached) + " reached nobody";
     if (books.copies_dropped > 0)
       text += ", " + std::to_string(books.copies_dropped) + " copies dropped where it was full";
@@ -261,6 +303,10 @@ Exit Publishing::judge() const {
     log::error(failure_text_.empty() ? describe("pub", summary_.bus, failure_)
                                      : "pub " + summary_.bus + ": " + failure_text_);
     return exit_of(failure_);
+  }
+  if (!bad_line_.empty()) {
+    log::error(bad_line_);
+    return Exit::usage;
   }
   if (finishing_ == Errc::timed_out) {
     log::error("pub " + summary_.bus + ": not all was " +
@@ -299,7 +345,7 @@ void Publishing::report_summary() {
 Exit Publishing::run() {
   check_options();
   summary_.bus = bus_of(arguments_);
-  if (arguments_.positional().size() == 1 && !makes_messages()) {
+  if (arguments_.positional().size() <= 1 && !makes_messages()) {
     input_.emplace(signals_, arguments_.text("file").value_or("-"));
   }
   node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, [this] { report_summary(); }));
@@ -323,7 +369,7 @@ Exit Publishing::run() {
     if (error && !signals_.stopped()) {
       failure_ = error;
       if (error == Errc::timed_out) {
-        failure_text_ = "fewer than " + counted(*count, "subscription") + " on " + subject_ + " within " +
+        failure_text_ = "fewer than " + counted(*count, "subscription") + " on " + std::string(subject_) + " within " +
                         format_duration(*timeout);
       }
     }
@@ -341,10 +387,14 @@ Exit run_pub(const Arguments& arguments, Signals& signals) { return Publishing(a
 }  // namespace
 
 const Verb& pub_verb() noexcept {
-  static constexpr std::array<Option, 17> kOptions{{
+  static constexpr std::array<Option, 18> kOptions{{
       kBusOption,
       {'f', "file", Kind::text, "FILE", "publish a file as one message; - is stdin"},
       {0, "whole", Kind::flag, "", "publish all of stdin as one message"},
+      {0, "input", Kind::choice, "lines|json",
+       "what a line of stdin is: a payload; or a JSON object as bus sub --json prints it, with its own subject if "
+       "SUBJECT is left out, reply and headers",
+       "lines"},
       {'s', "size", Kind::size, "SIZE",
        "make messages of this size (64 if only --count is given): numbered, with a checksum"},
       {'c', "count", Kind::count, "N",
@@ -363,22 +413,28 @@ const Verb& pub_verb() noexcept {
       kNameOption,
       kBusWaitOption,
   }};
-  static constexpr std::array<Example, 6> kExamples{{
+  static constexpr std::array<Example, 7> kExamples{{
       {"bus pub sensors.kitchen 21.5", "one message; bus sub 'sensors.>' prints it"},
       {"seq 1000 | bus pub numbers --wait-subs 1", "a message a line, as soon as somebody has subscribed"},
       {"bus pub jobs.build --file job.json --level delivered", "exit code 5 unless each subscription has handled it"},
       {"bus pub state.door open --history 1", "those who subscribe later with --history 1 get it, too"},
       {"bus pub load --size 1KiB --rate 10k --duration 5s", "at a steady rate"},
       {"bus pub a.b hi --bus tcp://host:4222 -H lang:en", "on a broker of another machine, with a header"},
+      {"bus sub 'a.>' --json | bus pub --input json --bus tcp://host:4222", "from one bus to another, as it was"},
   }};
   static constexpr Verb kVerb{
       "pub",
       "publishes on a subject of a bus",
       "SUBJECT [DATA...]",
-      1,
+      0,
       1'000'000,
       "Publishes each DATA as one message on SUBJECT; without DATA a message is a line of stdin. On a local bus\n"
       "(shm, unix) nobody has to start a broker: the first that joins hosts it.\n"
+      "\n"
+      "A line of --input json is an object with \"text\", or \"hex\" with two digits a byte, and may have "
+      "\"subject\",\n"
+      "\"reply\" and \"headers\": an object whose values are texts, {\"hex\":DIGITS}, or lists of these. Lines whose\n"
+      "\"type\" is joined, listening, came, went or summary are left out. One that is wrong ends it: exit code 2.\n"
       "\n"
       "At the end it waits until the broker has accepted everything, and says what became of it. That nobody has\n"
       "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered. A broker "
