@@ -1,4 +1,6 @@
 // tests/system/acknowledge_test.cpp: which messages count as handled, and what is said of those that do not.
+#include <optional>
+
 #include "tests/system/bus_line.hpp"
 
 namespace bus::test {
@@ -51,6 +53,24 @@ TEST_CASE("what one of a group cannot write goes to another", "[system]") {
   const Json sum = audited(folder);
   REQUIRE(sum.at("delivered") == 100);
   REQUIRE(sum.at("received") == 100);
+}
+
+TEST_CASE("a signal ends pub that waits to be acknowledged and it says what was not", "[system]") {
+  const auto [signal, code] = GENERATE(table<int, int>({{SIGINT, 130}, {SIGTERM, 143}}));
+  const bool hosts = GENERATE(false, true);
+  CAPTURE(signal, hosts);
+  const std::string bus = fixed_bus("unix");
+  std::optional<Polite> broker;
+  if (!hosts) broker.emplace(broker_on(bus));
+  Process pub = start_bus({"pub", "a", "x", "--bus", bus, "--level", "delivered", "--linger", "1h", "--wait-subs", "1",
+                           "--json", "--books"});
+  pub.wait_for_output("\"joined\"");
+  Polite sub = sub_on(bus, "a", {"--exec", "cat; exec sleep 3600"});
+  sub.wait_for_output("x");
+  pub.kill(signal);
+  REQUIRE(pub.wait() == exited(code));
+  REQUIRE_THAT(pub.err(), Contains("1 accepted, 1 not acknowledged") && Contains("; not acknowledged 1\n"));
+  REQUIRE(summary_of(pub.out()).at("books").at("unacknowledged") == 1);
 }
 
 }  // namespace bus::test

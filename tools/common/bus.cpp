@@ -50,6 +50,7 @@ std::string summary_json(const BusSummary& summary) {
     if (count != 0) books[key] = count;
   };
   tell("settled", b.settled);
+  tell("unacknowledged", summary.unacknowledged);
   if (total(b.undelivered) != 0) books["undelivered"] = reasons_json(b.undelivered);
   tell("copies_dropped", b.copies_dropped);
   tell("unknown_after_crash", b.unknown_after_crash);
@@ -90,6 +91,7 @@ std::string books_text(const BusSummary& summary) {
   }
   text += "\n               reached nobody " + n(b.unreached) + tell(b.copies_dropped, "copies dropped");
   if (b.settled != 0) text += "; settled " + n(b.settled);
+  text += tell(summary.unacknowledged, "not acknowledged");
   if (total(b.undelivered) != 0) text += "; undelivered " + reasons_text(b.undelivered);
   text += "\n  subscribing  received " + n(b.received) + "; dropped " + reasons_text(b.dropped) +
           tell(b.missing, "missing") + tell(b.duplicates, "duplicates") + "\n";

@@ -57,6 +57,7 @@ struct BusSummary {
   std::uint64_t bytes = 0;               // of payload, in the direction that is the verb's work
   std::chrono::nanoseconds elapsed{0};
   NodeBooks books;
+  std::uint64_t unacknowledged = 0;  // published as `delivered`, and no outcome is known
   std::vector<std::pair<std::string, SubscriptionBooks>> subscriptions;  // by pattern
   const Histogram* rtt = nullptr;                                        // request --count
   std::uint64_t lost = 0;

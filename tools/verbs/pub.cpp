@@ -26,6 +26,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto kFlushAfterSignal = 1s;
+constexpr auto kLeaveAfterSignal = 100ms;
 
 using Payload = std::span<const std::byte>;
 using Source = std::function<std::optional<Payload>()>;  // none: there is no more
@@ -52,6 +53,7 @@ class Publishing {
   void publish_all();
   void warn_if_alone();
   void finish();
+  [[nodiscard]] Deadline leaving(Deadline deadline) const;
   [[nodiscard]] Exit judge() const;
   void report_summary();
 
@@ -278,9 +280,16 @@ void Publishing::finish() {
     if (!finishing_ && !failure_ && books.lost == 0) record_->accepted(sequence_);
   }
   summary_.books = books;
+  if (options_.level == Level::delivered) summary_.unacknowledged = books.published - books.settled;
   // What it says shows in the books.
-  static_cast<void>(node_->close(deadline));
+  static_cast<void>(node_->close(leaving(deadline)));
   if (record_) record_->left(node_->books());
+}
+
+/// After a signal nobody's word is waited for, but a broker in this process hands on what it has.
+Deadline Publishing::leaving(Deadline deadline) const {
+  if (!signals_.stopped()) return deadline;
+  return std::min(deadline, in(node_->hosts_broker() ? kFlushAfterSignal : kLeaveAfterSignal));
 }
 
 Exit Publishing::judge() const {
@@ -290,6 +299,7 @@ Exit Publishing::judge() const {
                        (has_subject_ ? " on " + std::string(subject_) : "") + ": " + std::to_string(books.accepted) +
                        " accepted";
     if (books.unreached > 0) text += ", " + std::to_string(books.unreached) + " reached nobody";
+    if (summary_.unacknowledged > 0) text += ", " + std::to_string(summary_.unacknowledged) + " not acknowledged";
     if (books.copies_dropped > 0)
       text += ", " + std::to_string(books.copies_dropped) + " copies dropped where it was full";
     if (books.lost > 0) text += ", " + std::to_string(books.lost) + " lost on the way";
