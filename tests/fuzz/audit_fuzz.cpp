@@ -36,11 +36,11 @@ std::optional<AuditResult> audited(Read read) {
   Audit audit;
   try {
     read(audit);
+    return audit.close(std::chrono::seconds(1));
   } catch (const bus::Error& error) {
     require(error.code() == bus::Errc::corrupt);
     return {};
   }
-  return audit.close(std::chrono::seconds(1));
 }
 
 }  // namespace

@@ -331,6 +331,14 @@ TEST_CASE("a record that is given twice is refused", "[tools][audit]") {
   REQUIRE_THROWS_WITH(audit({&pub, &pub}), Catch::Contains("joined before"));
 }
 
+TEST_CASE("a message that was published twice is refused with its name", "[tools][audit]") {
+  const auto [from, to] = GENERATE(table<int, int>({{5, 5}, {1, 5}, {3, 9}}));
+  CAPTURE(from, to);
+  Lines pub("p", "the-pub");
+  pub.published(1, 5, 2).published(from, to, 3).accepted(9, 4).left(5);
+  REQUIRE_THROWS_WITH(audit({&pub}), "audit: message " + std::to_string(from) + " of the-pub p was published twice");
+}
+
 TEST_CASE("what a publisher did not number in a row is found all the same", "[tools][audit]") {
   const Lines pub =
       Lines("p").published(5, 6, 2).published(1, 2, 2).published(1'000, 1'002, 2).accepted(1'002, 3).left(4);

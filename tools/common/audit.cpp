@@ -50,6 +50,8 @@ struct Audit::Publisher {
   };
   std::vector<Accepted> accepted;
 
+  [[nodiscard]] std::string title() const { return name.empty() ? id : name + " " + id; }
+
   /// The place of that message in `messages`, or of the first one behind it. `near`: of one that came shortly before.
   [[nodiscard]] std::size_t find(std::uint64_t sequence, std::size_t near) const {
     const auto is_before = [](const Published& message, std::uint64_t s) { return message.sequence < s; };
@@ -102,7 +104,7 @@ struct Audit::Checking {
   void example(std::string_view what, const Publisher& publisher, std::uint64_t sequence) {
     if (result.examples.size() >= kExamples) return;
     result.examples.push_back(std::string(what).append(": message ").append(std::to_string(sequence)) + " of " +
-                              (publisher.name.empty() ? publisher.id : publisher.name + " " + publisher.id));
+                              publisher.title());
   }
 };
 
@@ -366,14 +368,24 @@ void Audit::check_expected(const std::vector<const Subscriber*>& members, std::c
   }
 }
 
+/// By sequence, as they mostly are. Throws Error(corrupt) if one is there twice.
+void Audit::put_in_order(Publisher& publisher) {
+  auto& messages = publisher.messages;
+  const auto is_before = [](const Published& a, const Published& b) { return a.sequence < b.sequence; };
+  const auto is_behind = [&](const Published& a, const Published& b) { return !is_before(a, b); };
+  if (std::adjacent_find(messages.begin(), messages.end(), is_behind) == messages.end()) return;
+  std::sort(messages.begin(), messages.end(), is_before);
+  const auto twice = std::adjacent_find(messages.begin(), messages.end(), is_behind);
+  if (twice == messages.end()) return;
+  const std::string number = std::to_string(twice->sequence);
+  throw Error(Errc::corrupt, "audit: message " + number + " of " + publisher.title() + " was published twice");
+}
+
 AuditResult Audit::close(std::chrono::nanoseconds margin) const {
   AuditResult result;
   for (const auto& [id, publisher] : publishers_) {
-    const auto by_sequence = [](const Published& a, const Published& b) { return a.sequence < b.sequence; };
-    auto& messages = publisher->messages;
-    if (!std::is_sorted(messages.begin(), messages.end(), by_sequence)) {
-      std::sort(messages.begin(), messages.end(), by_sequence);
-    }
+    put_in_order(*publisher);
+    const auto& messages = publisher->messages;
     std::sort(publisher->accepted.begin(), publisher->accepted.end());
     if (messages.empty()) continue;
     result.publishers.push_back({id, publisher->name, messages.size(),

@@ -71,7 +71,8 @@ class Audit {
   class Reader;
   /// Last lines that were left out.
   [[nodiscard]] std::uint64_t cut_lines() const noexcept { return cut_lines_; }
-  /// `margin`: how long a broker may take from accepting a message to delivering it to who waits for it.
+  /// `margin`: how long a broker may take from accepting a message to delivering it to who waits for it. Throws
+  /// Error(corrupt) if somebody says that he published a message twice.
   [[nodiscard]] AuditResult close(std::chrono::nanoseconds margin) const;
 
  private:
@@ -83,6 +84,7 @@ class Audit {
 
   Publisher& publisher(std::string_view id);
   std::uint32_t subject(std::string_view text);
+  static void put_in_order(Publisher& publisher);
   void check_received(const std::vector<const Subscriber*>& members, Checking& checking) const;
   void check_expected(const std::vector<const Subscriber*>& members, std::chrono::nanoseconds margin,
                       Checking& checking) const;
