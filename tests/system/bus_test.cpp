@@ -382,7 +382,29 @@ TEST_CASE("audit finds what a record does not account for", "[system]") {
   REQUIRE_THAT(cut.err, Contains("1 last line of killed programs left out"));
   REQUIRE(summary_of(cut.out).at("unknown") == 31);
 
-  REQUIRE(audit("no record\n").status == exited(5));
+  REQUIRE(audit("no record\n").status == exited(2));
+  const Finished again = run_bus({"audit", folder + "/pub", folder + "/pub"});
+  REQUIRE(again.status == exited(2));
+  REQUIRE_THAT(again.err, Contains("joined before: a record counts once"));
+}
+
+TEST_CASE("audit says which files hold no record and that none does", "[system]") {
+  const std::string folder = temporary_folder(), empty = folder + "/empty", begun = folder + "/begun";
+  const std::string record = folder + "/record";
+  std::ofstream(empty, std::ios::binary) << "";
+  std::ofstream(begun, std::ios::binary) << R"({"event":"join)";
+  REQUIRE(run_bus({"pub", "a", "x", "--bus", local_bus("unix"), "--record", record}).status == exited(0));
+  const Finished some = run_bus({"audit", empty, record, begun});
+  INFO(some.err);
+  REQUIRE(some.status == exited(0));
+  REQUIRE_THAT(some.err, Contains("bus: warning: " + empty + " holds no record\n") &&
+                             Contains("bus: warning: " + begun + " holds no record\n") && !Contains(record + " holds"));
+  const Finished one = run_bus({"audit", empty});
+  REQUIRE(one.status == exited(2));
+  REQUIRE(one.err == "bus: audit: " + empty + " holds no record\n");
+  const Finished two = run_bus({"audit", empty, begun});
+  REQUIRE(two.status == exited(2));
+  REQUIRE_THAT(two.err, Contains("none of the 2 files holds a record"));
 }
 
 TEST_CASE("audit takes records of any length, from a file and from a pipe, and a bad line has its number", "[system]") {
@@ -410,10 +432,10 @@ TEST_CASE("audit takes records of any length, from a file and from a pipe, and a
     REQUIRE(summary_of(whole.out).at("delivered") == kMessages);
   }
   const Finished bad = audit(text + "{}\n" + text);
-  REQUIRE(bad.status == exited(5));
+  REQUIRE(bad.status == exited(2));
   REQUIRE_THAT(bad.err, Contains(path + ", line " + std::to_string(2 * kMessages + 3) + ": not a line of a record: "));
   const Finished endless = audit(text + std::string((std::size_t{16} << 20) + 1, ' '));
-  REQUIRE(endless.status == exited(5));
+  REQUIRE(endless.status == exited(2));
   REQUIRE_THAT(endless.err, Contains(path + " has a line of more than 16"));
 }
 

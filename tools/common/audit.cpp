@@ -153,6 +153,7 @@ void Audit::Reader::add(std::string_view lines) {
     try {
       line_.read(lines.substr(0, end));
       take();
+      ++lines_;
     } catch (const std::exception& error) {
       throw Error(Errc::corrupt, "audit: " + name_ + ", line " + std::to_string(number_) +
                                      ": not a line of a record: " + error.what());

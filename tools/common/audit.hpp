@@ -103,6 +103,8 @@ class Audit::Reader {
 
   /// Whole lines; only the last piece may end without a newline. Throws as read() does.
   void add(std::string_view lines);
+  /// Whole lines so far.
+  [[nodiscard]] std::uint64_t lines() const noexcept { return lines_; }
 
  private:
   void take();
@@ -110,6 +112,7 @@ class Audit::Reader {
   Audit& audit_;
   const std::string name_;
   std::uint64_t number_ = 0;  // of the line
+  std::uint64_t lines_ = 0;
   RecordLine line_;
   std::map<std::pair<const Publisher*, std::uint64_t>, Subscriber*> subscribers_;  // of this record
 };

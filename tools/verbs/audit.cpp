@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "bus/core/errc.hpp"
 #include "tools/common/arguments.hpp"
@@ -127,18 +129,43 @@ std::string result_text(const AuditResult& result, std::size_t width) {
   return text;
 }
 
-Exit run_audit(const Arguments& arguments, Signals& signals) {
-  Audit audit;
-  for (const std::string& path : arguments.positional()) {
+/// False: a signal came meanwhile. What holds nothing is said: a killed program may have left it, or it is another
+/// file.
+bool read_all(const std::vector<std::string>& paths, Audit& audit, Signals& signals) {
+  std::size_t empty = 0;
+  for (const std::string& path : paths) {
     Input input(signals, path);
     Audit::Reader reader(audit, path);
     while (const auto lines = input.lines(kLongestLine)) {
       reader.add({reinterpret_cast<const char*>(lines->data()), lines->size()});
     }
-    if (input.was_cut_off()) return signals.exit();
+    if (input.was_cut_off()) return false;
+    if (reader.lines() > 0) continue;
+    ++empty;
+    if (paths.size() > 1) log::warn(path + " holds no record");
   }
-  const AuditResult result = audit.close(*arguments.duration("margin"));
   if (audit.cut_lines() > 0) log::warn(counted(audit.cut_lines(), "last line") + " of killed programs left out");
+  if (empty < paths.size()) return true;
+  throw UsageError("audit: " + (paths.size() == 1 ? paths.front() + " holds no record"
+                                                  : "none of the " + std::to_string(empty) + " files holds a record"));
+}
+
+/// None after a signal. Throws UsageError for files that are no records.
+std::optional<AuditResult> result_of(const Arguments& arguments, Signals& signals) {
+  Audit audit;
+  try {
+    if (!read_all(arguments.positional(), audit, signals)) return {};
+    return audit.close(*arguments.duration("margin"));
+  } catch (const Error& error) {
+    if (error.code() == Errc::corrupt) throw UsageError(error.what());
+    throw;
+  }
+}
+
+Exit run_audit(const Arguments& arguments, Signals& signals) {
+  const std::optional<AuditResult> found = result_of(arguments, signals);
+  if (!found) return signals.exit();
+  const AuditResult& result = *found;
   Output output(signals);
   if (arguments.flag("json")) {
     output.write(result_json(result));
@@ -186,7 +213,7 @@ const Verb& audit_verb() noexcept {
       "should have had: delivered, dropped by its rule, missing on a lossy link, in flight when it left, or unknown\n"
       "because somebody died. An answer that nobody waited for any more is dropped, too (expired). Exit code 5 on a\n"
       "hole (accepted, owed, and counted nowhere), on a message that nobody published, on a damaged one and on one\n"
-      "that came twice.\n",
+      "that came twice; 2 on a file that is no record, or if no file holds one.\n",
       kOptions,
       kExamples,
       run_audit,
