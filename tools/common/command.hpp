@@ -18,8 +18,8 @@ using Environment = std::vector<std::string>;
 /// in its key.
 [[nodiscard]] Environment environment_about(const Delivery& message);
 
-/// Runs `command` by /bin/sh, with `input` as its stdin, and waits for it. A SIGTERM or SIGINT of ours is passed on to
-/// it as SIGTERM. Its stdout is ours, or our stderr with `to_stderr`.
+/// Runs `command` by /bin/sh, with `input` as its stdin, and waits for it. A signal that ends us (Signals) is passed on
+/// to it as SIGTERM. Its stdout is ours, or our stderr with `to_stderr`.
 /// Returns its exit status as a shell gives it: the code, or 128 + the signal. Throws Error when it cannot be run.
 [[nodiscard]] int run_command(const std::string& command, std::span<const std::byte> input, bool to_stderr,
                               Signals& signals, const Environment& environment = {});

@@ -13,6 +13,7 @@ enum class Exit : int {
   no_peer = 4,        // nobody there, refused, or the peer went away before the work was done
   loss = 5,           // messages were lost or damaged; a measurement does not count
   regression = 6,     // slower than before
+  hung_up = 129,      // 128 + SIGHUP, where a verb runs commands
   interrupted = 130,  // 128 + SIGINT
   pipe_closed = 141,  // 128 + SIGPIPE: whoever read our output has gone
   terminated = 143,   // 128 + SIGTERM

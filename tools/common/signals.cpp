@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <initializer_list>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -20,12 +21,20 @@ using namespace std::chrono_literals;
 
 namespace {
 
-sigset_t stop_signals() {
+sigset_t set_of(std::initializer_list<int> signals) {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  sigaddset(&set, SIGTERM);
+  for (const int signal : signals) sigaddset(&set, signal);
   return set;
+}
+
+/// In this thread, and those that it starts. Returns what was blocked before.
+sigset_t block(const sigset_t& set) {
+  sigset_t before;
+  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, &before); error != 0) {
+    throw std::system_error(error, std::system_category(), "pthread_sigmask");
+  }
+  return before;
 }
 
 /// poll(2) until the deadline, whatever signals come meanwhile.
@@ -48,15 +57,24 @@ Signals::Signals() {
   std::signal(SIGPIPE, SIG_IGN);
   // Paced sending and ping intervals wake when they are due, not 50 us later. Source: prctl(2), PR_SET_TIMERSLACK.
   ::prctl(PR_SET_TIMERSLACK, 1UL);
-  const sigset_t set = stop_signals();
-  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
-    throw std::system_error(error, std::system_category(), "pthread_sigmask");
-  }
+  const sigset_t set = set_of({SIGINT, SIGTERM});
+  block(set);
   source_ = os::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!source_) throw std::system_error(errno, std::system_category(), "signalfd");
   stopped_event_ = os::make_event();
   end_event_ = os::make_event();
+  // In the watcher, which is there before end_on_hangup().
+  const sigset_t before = block(set_of({SIGHUP}));
   watcher_ = std::thread([this] { watch(); });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Signals::end_on_hangup() {
+  struct sigaction now {};
+  if (::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) return;
+  const sigset_t set = set_of({SIGINT, SIGTERM, SIGHUP});
+  block(set);
+  if (::signalfd(source_.get(), &set, 0) < 0) throw std::system_error(errno, std::system_category(), "signalfd");
 }
 
 Signals::~Signals() {
@@ -75,7 +93,7 @@ void Signals::watch() noexcept {
     const int signal = static_cast<int>(info.ssi_signo);
     if (stopped()) {  // asked twice: at once, and as the signal itself would
       std::signal(signal, SIG_DFL);
-      const sigset_t set = stop_signals();
+      const sigset_t set = set_of({signal});
       ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
       ::raise(signal);
       return;

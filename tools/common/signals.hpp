@@ -1,4 +1,5 @@
-// tools/common/signals.hpp: SIGINT and SIGTERM as something to wait for, so that the program ends in good order.
+// tools/common/signals.hpp: SIGINT and SIGTERM, and SIGHUP for who asks, as something to wait for, so that the program
+// ends in good order.
 //
 // The signals are blocked in all threads; a thread of this object takes them. The first one makes fd() readable
 // and runs what on_stop() registered (closing a channel wakes whoever is blocked in it). The second one ends the
@@ -23,6 +24,10 @@ class Signals {
   ~Signals();
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
+
+  /// From now on SIGHUP is one of them, unless it is ignored (nohup(1)). Before any other thread is there. Throws
+  /// std::system_error.
+  void end_on_hangup();
 
   [[nodiscard]] bool stopped() const noexcept { return signal_.load(std::memory_order_acquire) != 0; }
   /// 128 + the signal; ok when there was none.

@@ -277,6 +277,7 @@ void Receiving::report_summary(std::chrono::nanoseconds elapsed) {
 
 Exit Receiving::run() {
   check_options();
+  signals_.end_on_hangup();
   Server::Options options;
   check_address(address_);
   options.once = once_;

@@ -338,6 +338,7 @@ void Subscribing::report_summary() {
 
 Exit Subscribing::run() {
   check_options();
+  signals_.end_on_hangup();
   summary_.bus = bus_of(arguments_);
   const auto nothing = [this] { report_summary(); };
   node_.emplace(join_or_stop(summary_.bus, arguments_, signals_, nothing));
