@@ -192,6 +192,7 @@ std::error_code Node::wait_subscribers(std::string_view subject, std::uint32_t c
   if (is_inherited()) return Errc::closed;
   if (const std::error_code error = check_subject(subject)) return error;
   std::unique_lock lock(state_->mutex);
+  if (!state_->session.takes(protocol::Watch{0, count, subject})) return Errc::message_too_large;
   const auto answered = state_->wait_answer(lock, state_->session.watch(subject, count, Clock::now()), deadline);
   return answered ? answered->error : answered.error();
 }
@@ -199,6 +200,7 @@ std::error_code Node::wait_subscribers(std::string_view subject, std::uint32_t c
 Result<std::string> Node::query(std::string_view what, Deadline deadline) {
   if (is_inherited()) return Errc::closed;
   std::unique_lock lock(state_->mutex);
+  if (!state_->session.takes(protocol::Query{0, what})) return Errc::message_too_large;
   auto answered = state_->wait_answer(lock, state_->session.query(what, Clock::now()), deadline);
   if (!answered) return answered.error();
   if (answered->error) return answered->error;

@@ -214,7 +214,7 @@ class Node {
   ~Node();  // close(in(5s))
 
   /// Returns when it is in force: nothing published after that is missed. Throws Error: bad_address (a pattern that is
-  /// none), timed_out, no_room (too many), closed.
+  /// none), timed_out, no_room (too many), closed, message_too_large (for a message of the channel).
   [[nodiscard]] Subscription subscribe(std::string_view pattern, const SubscribeOptions& = {},
                                        Deadline = in(std::chrono::seconds(5)));
 
@@ -231,7 +231,7 @@ class Node {
   /// Waits until everything published with `delivered` was acknowledged, or has failed (see books()).
   /// Errors: timed_out, closed.
   [[nodiscard]] std::error_code settled(Deadline = forever);
-  /// Waits until a message on this subject would reach so many. Errors: timed_out, closed.
+  /// Waits until a message on this subject would reach so many. Errors: timed_out, closed, message_too_large.
   [[nodiscard]] std::error_code wait_subscribers(std::string_view subject, std::uint32_t count, Deadline = forever);
 
   /// Asks, and waits for one answer; what comes after that is in the inbox's books. Errors: no_subscriber (at once),
@@ -253,7 +253,8 @@ class Node {
   [[nodiscard]] Service serve(std::string_view pattern, std::function<void(Request&)> handler,
                               std::string_view queue = "service");
 
-  /// What the broker says of itself, as JSON: "status" or "subscriptions". Errors: timed_out, closed.
+  /// What the broker says of itself, as JSON: "status" or "subscriptions". Errors: timed_out, closed,
+  /// message_too_large.
   [[nodiscard]] Result<std::string> query(std::string_view what, Deadline = in(std::chrono::seconds(5)));
 
   [[nodiscard]] NodeBooks books() const;

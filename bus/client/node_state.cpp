@@ -82,6 +82,10 @@ std::shared_ptr<Feed> NodeState::subscribe(std::string_view pattern, const Subsc
   auto feed = std::make_shared<Feed>(weak_from_this(), std::string(pattern), options);
   std::unique_lock lock(mutex);
   if (closed_for_good || stopping) throw Error(Errc::closed, "subscribe " + feed->pattern + ": the node is closed");
+  if (!session.takes(protocol::Subscribe{0, pattern, options.queue})) {
+    throw Error(Errc::message_too_large,
+                "subscribe " + feed->pattern + ": pattern and queue are larger than a message of the channel");
+  }
   feed->number = session.subscribe(pattern, options, time());
   feeds.emplace(feed->number, feed);
   if (wait(lock, deadline, [&] { return feed->in_force || feed->over || is_over(); }) && feed->in_force) return feed;

@@ -21,8 +21,11 @@ Session::Session(Identity identity, SessionEvents& events) : identity_(std::move
 // ---- the connection ----
 
 void Session::greet() {
-  put(protocol::Hello{protocol::kVersion, identity_.instance, identity_.publisher, sequence_, identity_.name, was_up_,
-                      limits_.subscribed});
+  const protocol::Hello hello{protocol::kVersion, identity_.instance, identity_.publisher,
+                              sequence_,          identity_.name,     was_up_,
+                              limits_.subscribed};
+  if (takes(hello)) return put(hello);
+  events_.hang_up(Errc::message_too_large, "the node's name is larger than a message of the channel", true);
 }
 
 void Session::connected(bool reliable, std::size_t max_frame, Time now) {
@@ -114,13 +117,10 @@ void Session::on(const protocol::Welcome& welcome) {
   was_up_ = true;
   limits_ = welcome;
   limits_.name = {};
-  for (auto& [number, subscription] : subscriptions_) send_subscribe(number, subscription);
+  subscribe_again();
   fail_too_large();
   begin_again();
-  for (auto& [token, question] : questions_) {
-    question.sent = now_;
-    if (may_ask(question.frame)) put(question.frame);
-  }
+  ask_again();
   send_again();
   if (leaving_) {  // said while there was no broker
     farewell_ = false;
@@ -129,6 +129,39 @@ void Session::on(const protocol::Welcome& welcome) {
   events_.up(welcome);
   events_.window_open();
   if (!reliable_) due(now_ + kAgain);
+}
+
+void Session::subscribe_again() {
+  for (auto it = subscriptions_.begin(); it != subscriptions_.end();) {
+    if (takes(protocol::Subscribe{it->first, it->second.pattern, it->second.options.queue})) {
+      send_subscribe(it->first, it->second);
+      ++it;
+    } else {
+      events_.ended(it->first, Errc::message_too_large, "pattern and queue are larger than a message of the channel");
+      it = subscriptions_.erase(it);
+    }
+  }
+}
+
+void Session::ask_again() {
+  for (auto it = questions_.begin(); it != questions_.end();) {
+    Question& question = it->second;
+    if (!takes(question.frame)) {
+      const std::uint32_t token = it->first;
+      it = questions_.erase(it);
+      events_.failed(token, Errc::message_too_large);
+      continue;
+    }
+    question.sent = now_;
+    if (may_ask(question.frame)) put(question.frame);
+    ++it;
+  }
+}
+
+bool Session::takes(const protocol::Frame& frame) const {
+  std::vector<std::byte> bytes;
+  protocol::encode(frame, bytes);
+  return state_ == State::down || bytes.size() <= max_frame_;
 }
 
 void Session::received(Bytes bytes, Time now) {

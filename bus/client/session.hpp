@@ -125,6 +125,10 @@ class Session {
   [[nodiscard]] std::optional<Time> next_tick() const noexcept { return next_; }
   void tick(Time now);
 
+  /// Whether the present channel takes that frame: one that it does not take is not sent, and ended() or failed() says
+  /// so when there is a connection again. Throws std::bad_alloc.
+  [[nodiscard]] bool takes(const protocol::Frame&) const;
+
   [[nodiscard]] std::uint64_t publisher() const noexcept { return identity_.publisher; }
 
   // Publishing. `subject` and all else have been checked by the caller.
@@ -253,6 +257,8 @@ class Session {
   void on(const protocol::Watched&);
   void on(const protocol::Answer&);
   void on(const protocol::Farewell&);
+  void subscribe_again();
+  void ask_again();
   void send_subscribe(std::uint32_t, const Subscription&);
   void send_taken(std::uint32_t, Subscription&);
   void tell_taken(std::uint32_t, Subscription&);

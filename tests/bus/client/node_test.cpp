@@ -319,6 +319,22 @@ TEST_CASE("a node whose receiver runs out of memory connects anew and goes on", 
   CHECK_FALSE(publisher.settled(soon()));
 }
 
+TEST_CASE("a call whose words are larger than a message of the channel fails at once", "[bus]") {
+  const std::string address = fresh_address("unix") + "?max_message=256";
+  const Broker broker({address});
+  Node node = Node::join(address);
+  const std::string word(250, 'a');
+  REQUIRE_THROWS_WITH(node.subscribe(word), Catch::Matchers::Contains("larger than a message"));
+  REQUIRE_THROWS_WITH(node.subscribe("a", {.queue = word}), Catch::Matchers::Contains("larger than a message"));
+  REQUIRE(node.wait_subscribers(word, 1, soon()) == Errc::message_too_large);
+  REQUIRE(node.query(word, soon()).error() == Errc::message_too_large);
+  REQUIRE_THROWS_WITH(Node::join(address, {.name = word, .within = 20s}),
+                      Catch::Matchers::Contains("larger than a message"));
+  Subscription subscription = node.subscribe("a");  // and goes on
+  REQUIRE_FALSE(node.publish("a", bytes_of("x"), {}, soon()));
+  REQUIRE(subscription.receive(soon()));
+}
+
 TEST_CASE("a question of which the broker's word is lost waits for its answer", "[bus]") {
   std::uint32_t inbox = 0;
   std::uint64_t answers = 0;

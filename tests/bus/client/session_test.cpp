@@ -331,6 +331,25 @@ TEST_CASE("two who wait for the same messages are both told that nobody knows wh
   CHECK(bench.flushes == 0);
 }
 
+TEST_CASE("what the channel does not take is said, and not sent", "[client]") {
+  Bench bench;
+  const std::string pattern(200, 'a');
+  bench.max_frame = 100;
+  const auto number = bench.session.subscribe(pattern, {}, bench.now);
+  const auto small = bench.session.subscribe("a", {}, bench.now);
+  const auto watch = bench.session.watch(pattern, 1, bench.now);
+  CHECK(bench.session.takes(Subscribe{0, pattern}));  // no channel yet
+  bench.welcome();
+  CHECK(bench.over == std::vector<std::uint32_t>{number});
+  CHECK(bench.failures == std::map<std::uint32_t, Errc>{{watch, Errc::message_too_large}});
+  REQUIRE(bench.said<Subscribe>().size() == 1);
+  CHECK(bench.said<Subscribe>()[0].subscription == small);
+  CHECK(bench.said<Watch>().empty());
+  CHECK_FALSE(bench.session.takes(Subscribe{0, pattern}));
+  CHECK(bench.session.takes(Subscribe{0, "a"}));
+  CHECK_FALSE(bench.hung_up);
+}
+
 TEST_CASE("a watch that nobody waits for any more is taken back", "[client]") {
   Bench bench;
   const bool reliable = GENERATE(true, false);
