@@ -447,9 +447,8 @@ const Verb& pub_verb() noexcept {
       "\"type\" is joined, listening, came, went or summary are left out. One that is wrong ends it: exit code 2.\n"
       "\n"
       "At the end it waits until the broker has accepted everything, and says what became of it. That nobody has\n"
-      "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered. A broker "
-      "that\n"
-      "died with messages of level accepted is one, too: nobody knows what became of them (5).\n",
+      "subscribed is no failure, but with --level delivered: exit code 5 if a message was not delivered. So it is if\n"
+      "a broker died with messages of level accepted: nobody knows what became of them.\n",
       kOptions,
       kExamples,
       run_pub,
