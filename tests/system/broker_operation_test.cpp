@@ -200,6 +200,8 @@ TEST_CASE("a mistake in a broker's file ends it with 2 and the place", "[system]
       {"", ":1:1: it is empty; "},
       {"[limits]\nwindow = 0\n", ":2:10: window 0: allowed is 1 to "},
       {"listen = [\n  'shm://a',\n  'shn://b',\n]\n", ":3:3: shn://b: unknown scheme \"shn\""},
+      {"listen = [\n  'shm://a',\n  'shm://a?max_message=2MiB',\n]\n",
+       ":3:3: shm://a?max_message=2MiB: is there twice"},
       {"listen = ['inproc://a']\n", ":1:11: inproc://a: inproc joins the threads of one process"},
       {"listen = ['tcp://0.0.0.0:0']\n",
        ":1:11: tcp://0.0.0.0:0: anybody who reaches this address could read and write everything; on a network that "

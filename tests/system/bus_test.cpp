@@ -157,6 +157,12 @@ TEST_CASE("each line of stdin is a message, and all of it with --whole", "[syste
   REQUIRE(sub.out() == (whole ? "610a620a0a\n" : "61\n62\n\n"));
 }
 
+TEST_CASE("pub says of a file without end how large a message may be", "[system]") {
+  const Finished pub = run_bus({"pub", "a", "--file", "/dev/zero", "--bus", local_bus("unix")});
+  REQUIRE(pub.status == exited(1));
+  REQUIRE(pub.err == "bus: /dev/zero is larger than 64MiB: no message has more\n");
+}
+
 TEST_CASE("a message tells its subject, headers and publisher", "[system]") {
   const std::string bus = local_bus("shm");
   Polite json = start_sub({"a.*", "--bus", bus, "--count", "2", "--json"});
@@ -572,6 +578,13 @@ TEST_CASE("mistakes on a bus get one line that says the rule", "[system]") {
       {{"broker", "--listen", "udp://example.org:1"}, "--insecure"},
       {{"broker", "--status", "--listen", "shm://x"}, "--listen is for starting one"},
       {{"broker", "--interval", "1s"}, "--status"},
+      {{"broker", "--listen", "unix://x", "--listen", "unix://x"}, "--listen unix://x: is there twice"},
+      {{"broker", "x"}, "too many arguments: x: write bus broker; see bus help broker"},
+      {{"broker", "--listen", "unix://x", "--max-message", "65MiB"}, "--max-message: allowed is 1 to 64MiB"},
+      {{"pub", "a", "x", "--history", "99999999999"}, "--history 99999999999: allowed is 1 to 4294967295"},
+      {{"pub", "a", "x", "--wait-subs", "5000000000"}, "--wait-subs 5000000000: allowed is 1 to 4294967295"},
+      {{"sub", "a", "--depth", "4294967296"}, "--depth 4294967296: allowed is 1 to 4294967295"},
+      {{"sub", "a", "--history", "5000000000"}, "--history 5000000000: allowed is 1 to 4294967295"},
       {{"audit"}, "an argument is missing"},
       {{"brokr"}, "did you mean broker?"},
   }));

@@ -109,6 +109,8 @@ TEST_CASE("a mistake in a broker's file is one line with its place and what is a
       {"[limits]\nmax-clients = '1.5'", "b.toml:2:15: max-clients \"1.5\": allowed is a count such as 250 or \"10k\""},
       {"[limits]\nwindow = -1", "b.toml:2:10: window -1: allowed is a count such as 250 or \"10k\""},
       {"[limits]\nwindow = 0", "b.toml:2:10: window 0: allowed is 1 to 4294967295"},
+      {"[limits]\nmax-message = 0", "b.toml:2:15: max-message 0: allowed is 1 to 64MiB"},
+      {"[limits]\nmax-message = '65MiB'", "b.toml:2:15: max-message \"65MiB\": allowed is 1 to 64MiB"},
       {"[limits]\nwindow = 4294967296", "b.toml:2:10: window 4294967296: allowed is 1 to 4294967295"},
       {"name = 'a'\nname = 'b'", "b.toml:2:"},
       {"name = 'a", "b.toml:1:"},

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "bus/core/address.hpp"
 #include "bus/core/units.hpp"
@@ -115,7 +116,7 @@ Arguments::Arguments(const Verb& verb, std::span<const char* const> words)
   if (positional_.size() < verb.least_arguments || positional_.size() > verb.most_arguments) {
     const bool few = positional_.size() < verb.least_arguments;
     fail((few ? "an argument is missing" : "too many arguments: " + positional_.back()) + ": write bus " +
-         std::string(verb.name) + " " + std::string(verb.arguments));
+         std::string(verb.name) + (verb.arguments.empty() ? "" : " ") + std::string(verb.arguments));
   }
 }
 
@@ -163,6 +164,16 @@ const std::vector<std::string>& Arguments::list(std::string_view name) const noe
   static const std::vector<std::string> kNone;
   const auto it = lists_.find(name);
   return it == lists_.end() ? kNone : it->second;
+}
+
+std::optional<std::uint32_t> Arguments::small_number(std::string_view name) const {
+  constexpr auto kMost = std::numeric_limits<std::uint32_t>::max();
+  const auto given = number(name);
+  if (!given) return {};
+  if (*given > kMost) {
+    fail("--" + std::string(name) + " " + std::to_string(*given) + ": allowed is 1 to " + std::to_string(kMost));
+  }
+  return static_cast<std::uint32_t>(*given);
 }
 
 void Arguments::at_most_one(std::initializer_list<std::string_view> names) const {

@@ -43,6 +43,8 @@ class Arguments {
   /// All that were given of an option that may be repeated, in their order.
   [[nodiscard]] const std::vector<std::string>& list(std::string_view name) const noexcept;
   [[nodiscard]] std::optional<std::uint64_t> number(std::string_view name) const { return get<std::uint64_t>(name); }
+  /// The same of a count that has to fit 32 bits. Throws UsageError.
+  [[nodiscard]] std::optional<std::uint32_t> small_number(std::string_view name) const;
   [[nodiscard]] std::optional<double> rate(std::string_view name) const { return get<double>(name); }
   [[nodiscard]] std::optional<std::chrono::nanoseconds> duration(std::string_view name) const {
     return get<std::chrono::nanoseconds>(name);

@@ -29,6 +29,7 @@
 #include "bus/core/address.hpp"
 #include "bus/core/errc.hpp"
 #include "bus/core/os/fd.hpp"
+#include "bus/core/transport.hpp"
 #include "bus/core/units.hpp"
 #include "bus/protocol/frame.hpp"
 #include "tools/common/arguments.hpp"
@@ -223,7 +224,10 @@ std::string set_limit(broker::Limits& limits, std::string_view name, std::uint64
     return {};
   };
   if (name == "max-clients") return set(limits.clients);
-  if (name == "max-message") return set(limits.max_payload);
+  if (name == "max-message") {
+    if (value == 0 || value > Options::kMostMaxMessage) return "1 to " + format_size(Options::kMostMaxMessage);
+    return set(limits.max_payload);
+  }
   if (name == "max-subscriptions") return set(limits.subscriptions);
   if (name == "max-memory") return set(limits.memory);
   if (name == "max-history") return set(limits.history);

@@ -126,15 +126,12 @@ std::optional<std::span<const std::byte>> Input::piece(std::size_t bytes) {
   return now;
 }
 
-std::optional<std::span<const std::byte>> Input::whole(std::size_t most) {
+std::optional<std::span<const std::byte>> Input::whole(std::size_t most, std::string_view advice) {
   while (held() <= most && read_more()) {
   }
   if (stopped_) return {};
   if (held() > most) {
-    throw Error(Errc::message_too_large, name_ + " is larger than a message may be on this channel (" +
-                                             format_size(most) +
-                                             "): send it in pieces with --chunk, or let the receiver take more with "
-                                             "max_message in its address");
+    throw Error(Errc::message_too_large, (name_ + " is larger than " + format_size(most)).append(": ").append(advice));
   }
   const std::span<const std::byte> all = rest();
   taken_ = filled_;

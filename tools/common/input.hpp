@@ -8,15 +8,18 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bus/core/os/fd.hpp"
+#include "bus/core/transport.hpp"
 #include "tools/common/signals.hpp"
 
 namespace bus::tools {
 
-/// Of an input that becomes one message. The limit of a broker is told when the message is published.
-inline constexpr std::size_t kLongestInput = std::size_t{1} << 30;
+/// Of an input that becomes one message of a bus. The limit of a broker is told when the message is published.
+inline constexpr std::size_t kLongestInput = Options::kMostMaxMessage;
+inline constexpr std::string_view kLongestInputAdvice = "no message has more";
 
 class Input {
  public:
@@ -43,8 +46,8 @@ class Input {
   /// The next `bytes` bytes, fewer only at the end. None at the end, or after a signal (a piece that was not
   /// complete by then is left out). Valid until the next call. Throws Error.
   [[nodiscard]] std::optional<std::span<const std::byte>> piece(std::size_t bytes);
-  /// Everything that is left, up to `most` bytes; more throws Error. None after a signal.
-  [[nodiscard]] std::optional<std::span<const std::byte>> whole(std::size_t most);
+  /// Everything that is left, up to `most` bytes; more throws Error that ends with `advice`. None after a signal.
+  [[nodiscard]] std::optional<std::span<const std::byte>> whole(std::size_t most, std::string_view advice);
 
  private:
   /// Reads more behind what is in the buffer. False at the end and after a signal.

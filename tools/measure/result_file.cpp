@@ -24,7 +24,7 @@ constexpr std::size_t kMostBytes = std::size_t{1} << 30;
 Result read_result(const std::string& verb, const std::string& path, Signals& signals) {
   try {
     Input input(signals, path);
-    const auto bytes = input.whole(kMostBytes);
+    const auto bytes = input.whole(kMostBytes, "no result has more");
     const std::string_view text =
         bytes ? std::string_view(reinterpret_cast<const char*>(bytes->data()), bytes->size()) : std::string_view();
     Result result = result_from_json(text);

@@ -82,6 +82,19 @@ std::string checked_address(std::string address, const std::string& where, bool 
   return address;
 }
 
+std::string_view without_options(std::string_view address) { return address.substr(0, address.find('?')); }
+
+/// Throws as checked_address() does, and for an address that is there already.
+void add_address(Settings& settings, const std::string& address, const std::string& where) {
+  std::string checked = checked_address(address, where, settings.insecure);
+  for (const std::string& other : settings.listen) {
+    const bool finds_a_port = Address::parse(checked).port() == 0;
+    if (finds_a_port || without_options(other) != without_options(checked)) continue;
+    throw UsageError((where.empty() ? "broker: --listen " : where + ": ") + address + ": is there twice");
+  }
+  settings.listen.push_back(std::move(checked));
+}
+
 /// Reads the file, too, if there is one. `needs_address`: without any it is the bus that clients would use.
 Settings settings_of(const Arguments& arguments, bool needs_address) {
   BrokerConfig config;
@@ -99,21 +112,13 @@ Settings settings_of(const Arguments& arguments, bool needs_address) {
       static_cast<void>(set_limit(settings.limits, limit.name, found->second));  // the file was checked
     }
   }
-  for (const std::string& address : arguments.list("listen")) {
-    settings.listen.push_back(checked_address(address, {}, settings.insecure));
-  }
+  for (const std::string& address : arguments.list("listen")) add_address(settings, address, {});
   if (settings.listen.empty()) {
-    for (const auto& [address, where] : config.listen) {
-      settings.listen.push_back(checked_address(address, where, settings.insecure));
-    }
+    for (const auto& [address, where] : config.listen) add_address(settings, address, where);
   }
-  if (settings.listen.empty() && needs_address) {
-    settings.listen.push_back(checked_address(bus_of(arguments), {}, settings.insecure));
-  }
+  if (settings.listen.empty() && needs_address) add_address(settings, bus_of(arguments), {});
   return settings;
 }
-
-std::string_view without_options(std::string_view address) { return address.substr(0, address.find('?')); }
 
 /// Those of a service manager, each with the options of the address in `listen` that is the same, which is then none to
 /// be opened any more.
@@ -535,7 +540,7 @@ const Verb& broker_verb() noexcept {
       {0, "status", Kind::flag, "", "ask the broker of the bus what it does: clients, rates, subscriptions, books"},
       {'i', "interval", Kind::duration, "D", "over which --status measures rates", "1s"},
       {0, "max-clients", Kind::count, "N", "how many may be connected (1024)"},
-      {0, "max-message", Kind::size, "SIZE", "of subject, headers and payload together (1MiB)"},
+      {0, "max-message", Kind::size, "SIZE", "of subject, headers and payload together (1MiB; at most 64MiB)"},
       {0, "max-subscriptions", Kind::count, "N", "of each client (512)"},
       {0, "max-memory", Kind::size, "SIZE",
        "of all messages that wait: publishers wait then, too (256MiB, or a quarter of what there is)"},

@@ -1,7 +1,6 @@
 // tools/verbs/pub.cpp: bus pub: publishes arguments, lines, a file or made messages on a subject of a bus.
 #include <array>
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -122,10 +121,8 @@ void Publishing::check_options() {
   if (arguments_.given("reply")) require_subject(arguments_, "--reply", reply_);
   options_.reply = reply_;
   options_.level = *arguments_.text("level") == "delivered" ? Level::delivered : Level::accepted;
-  const std::uint64_t history = arguments_.number("history").value_or(0);
-  const std::uint64_t subscribers = arguments_.number("wait-subs").value_or(0);
-  if (std::max(history, subscribers) > std::numeric_limits<std::uint32_t>::max()) fail("a count is too large");
-  options_.history = static_cast<std::uint32_t>(history);
+  options_.history = arguments_.small_number("history").value_or(0);
+  static_cast<void>(arguments_.small_number("wait-subs"));
   options_.sequence = &sequence_;
 }
 
@@ -182,7 +179,7 @@ Source Publishing::source() {
     return [this, first = true]() mutable -> std::optional<Payload> {
       if (!first) return {};
       first = false;
-      return input_->whole(kLongestInput);
+      return input_->whole(kLongestInput, kLongestInputAdvice);
     };
   }
   if (*arguments_.text("input") == "json") return [this] { return next_json(); };
@@ -371,10 +368,10 @@ Exit Publishing::run() {
     });
   }
   start_ = last_ = Clock::now();
-  if (const auto count = arguments_.number("wait-subs")) {
+  if (const auto count = arguments_.small_number("wait-subs")) {
     const auto timeout = arguments_.duration("timeout");
     const std::error_code error = until_stopped(signals_, timeout ? in(*timeout) : forever, [&](Deadline deadline) {
-      return node_->wait_subscribers(subject_, static_cast<std::uint32_t>(*count), deadline);
+      return node_->wait_subscribers(subject_, *count, deadline);
     });
     if (error && !signals_.stopped()) {
       failure_ = error;

@@ -316,7 +316,7 @@ Exit Requesting::run() {
     question_ = bytes_of(arguments_.positional()[1]);
   } else {
     input_.emplace(signals_, "-");
-    const auto whole = input_->whole(kLongestInput);
+    const auto whole = input_->whole(kLongestInput, kLongestInputAdvice);
     if (!whole) return signals_.exit();
     question_ = *whole;
   }

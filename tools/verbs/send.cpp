@@ -28,6 +28,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
+constexpr std::string_view kTooLargeAdvice =
+    "a message on this channel has no more; send it in pieces with --chunk, or let the receiver take more with "
+    "max_message in its address";
 constexpr std::size_t kDefaultPiece = 64 << 10;  // of a file that is too large for one message
 constexpr std::size_t kLongestAnswer = 1 << 20;  // where nothing else says where an answer ends
 constexpr auto kQuiet = 100ms;                   // likewise
@@ -183,7 +186,7 @@ Source Sending::file_source() {
     return [this, most, first = true]() mutable -> std::optional<Payload> {
       if (!first) return {};
       first = false;
-      return input_->whole(most);
+      return input_->whole(most, kTooLargeAdvice);
     };
   }
   return [this] { return input_->line(); };

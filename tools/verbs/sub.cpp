@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <exception>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -107,11 +106,8 @@ void Subscribing::check_options() {
   }
   if (subjects_ && chosen != Format::line && chosen != Format::hex) fail("--subjects is for --format line and hex");
   if (arguments_.given("exec") && command_.empty()) fail("--exec: the command is empty");
-  const std::uint64_t depth = *arguments_.number("depth");
-  const std::uint64_t history = arguments_.number("history").value_or(0);
-  if (std::max(depth, history) > std::numeric_limits<std::uint32_t>::max()) fail("a count is too large");
-  options_.depth = static_cast<std::uint32_t>(depth);
-  options_.history = static_cast<std::uint32_t>(history);
+  options_.depth = *arguments_.small_number("depth");
+  options_.history = arguments_.small_number("history").value_or(0);
   options_.queue = arguments_.text("queue").value_or("");
   if (options_.queue.size() > protocol::kMaxText) {
     fail("--queue: a name has at most " + std::to_string(protocol::kMaxText) + " bytes");
