@@ -269,7 +269,7 @@ void Core::disconnected(ClientId id, bool died, Time now) noexcept {
   Client* const client = state.find(id);
   if (client == nullptr || client->over) return;
   client->over = true;
-  client->died = died && !client->leaving;
+  client->died = (died || client->greeted) && !client->leaving;  // who leaves says so before: all others may come back
   state.ended.push_back(client);
   state.sweep();
 }

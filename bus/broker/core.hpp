@@ -101,7 +101,8 @@ class Core {
   void received(ClientId, Bytes frame, Time now) noexcept;
   /// After Output::send() gave false: there may be room now.
   void room(ClientId, Time now) noexcept;
-  /// Its channel is over. `died`: without a farewell that the channel knew of.
+  /// Its channel is over. `died`: without a farewell that the channel knew of. One that has said hello and no bye may
+  /// come back in either case.
   void disconnected(ClientId, bool died, Time now) noexcept;
 
   /// When tick() is wanted next; nothing when no time matters.

@@ -277,3 +277,15 @@ TEST_CASE("many who come back at once cost what each of them has to get", "[brok
   WARN("a message that is sent again: " << per_message[0] << " ns where 50 subscriptions come back, " << per_message[1]
                                         << " ns where 400 do");
 }
+
+TEST_CASE("a node that hangs up without a farewell may come back for what it had", "[broker]") {
+  Bench bench;
+  const ClientId sender = bench.join(1), first = bench.join(2);
+  bench.subscribe(first, 1, "a");
+  bench.publish(sender, 1, "a", Level::delivered);
+  bench.core.disconnected(first, false, bench.now);
+  CHECK_FALSE(bench.outcome(sender, 1));
+  const ClientId second = bench.join(2);
+  bench.subscribe(second, 1, "a");
+  CHECK(bench.got(second, 1) == "1");
+}
