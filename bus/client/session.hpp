@@ -31,7 +31,7 @@ struct SubscribeOptions {
   std::string queue{};         // members of a queue group share the messages; empty: none
   std::uint32_t depth = 4096;  // messages that may be on the way and not taken yet
   Full full = Full::block;     // what happens when there are as many
-  std::uint32_t history = 0;   // how many kept messages of each subject to send first
+  std::uint32_t history = 0;   // how many kept messages of each subject to send first; a group gets them once
 };
 
 /// What a message asks for.

@@ -395,7 +395,9 @@ const Verb& sub_verb() noexcept {
        "what happens when there are as many: publishers wait, the new one or the oldest is dropped, this "
        "subscription ends",
        "block"},
-      {0, "history", Kind::count, "N", "first the last N of each subject that were published with --history"},
+      {0, "history", Kind::count, "N",
+       "first the last N of each subject that were published with --history; with --queue if nobody else is in the "
+       "group"},
       {'e', "exec", Kind::text, "COMMAND",
        "run it by /bin/sh for each message: payload on its stdin, BUS_SUBJECT, BUS_REPLY and BUS_HEADER_key in its "
        "environment; a message for which it fails is not acknowledged"},
