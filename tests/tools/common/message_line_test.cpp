@@ -1,6 +1,7 @@
 // tests/tools/common/message_line_test.cpp: messages that are lines of JSON.
 #include "tools/common/message_line.hpp"
 
+#include <random>
 #include <string>
 
 #include "tests/support/catch.hpp"
@@ -81,6 +82,25 @@ TEST_CASE("what is wrong with a line is said", "[tools]") {
   CAPTURE(line.substr(0, 100));
   REQUIRE_THROWS_WITH(read_message_line(line, {}), Contains(says));
   REQUIRE_THROWS_AS(read_message_line(line, {}), UsageError);
+}
+
+TEST_CASE("a line that is cut or changed is a message or a mistake and nothing else", "[tools]") {
+  const std::string line =
+      R"({"type":"message","subject":"a.b","reply":"r","hex":"00ff","headers":{"k":["v",{"hex":"ff"}]}})";
+  REQUIRE(read_message_line(line, {}));
+  for (std::size_t length = 0; length < line.size(); ++length) {
+    REQUIRE_THROWS_AS(read_message_line(line.substr(0, length), {}), UsageError);
+  }
+  std::mt19937 random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    std::string changed = line;
+    for (int n = 0; n < 3; ++n) changed[random() % changed.size()] = static_cast<char>(random());
+    try {
+      static_cast<void>(read_message_line(changed, {}));
+    } catch (const UsageError&) {
+      continue;
+    }
+  }
 }
 
 }  // namespace bus::tools
