@@ -15,8 +15,8 @@ namespace {
 constexpr std::size_t kLeastMessage = 256;  // a broker's welcome with its name, and a subscribe, as a rule
 
 /// Who may host is never long without a broker: all are back a few attempts after the last host's death, and shall not
-/// wait longer for that than 200 ms in all. When a host leaves, nobody publishes until the next one is there: one client
-/// that is stopped, or busy, does not keep all others for long.
+/// wait longer for that than 200 ms in all. When a host leaves, nobody publishes until the next one is there: one
+/// client that is stopped, or busy, does not keep all others for long.
 broker::Limits limits() {
   broker::Limits limits = broker::default_limits();
   limits.gather = std::chrono::milliseconds(150);
