@@ -32,7 +32,7 @@ void NodeState::work() {
   for (;;) {
     {
       const std::lock_guard lock(mutex);
-      if (stopping || closed_for_good) return;
+      if (stopping || closed_for_good || session.said_farewell()) return;
     }
     if (connect_once()) {
       serve_connection();

@@ -262,6 +262,25 @@ TEST_CASE("a node that may not come back wakes all who wait for something, and s
   REQUIRE(node.publish("a", bytes_of("x"), {}, soon()) == Errc::closed);
 }
 
+TEST_CASE("a node that has left does not come back while it closes", "[bus]") {
+  std::atomic<int> hellos{0};
+  const Impostor broker(fixed_address("unix"), [&](Channel& to, const protocol::Frame& frame) {
+    if (std::holds_alternative<protocol::Hello>(frame)) {
+      ++hellos;
+      Impostor::welcome(to);
+    }
+    if (std::holds_alternative<protocol::Bye>(frame)) {
+      Impostor::say(to, protocol::Farewell{});
+      static_cast<void>(to.close(soon()));
+    }
+  });
+  for (int i = 1; i <= 300; ++i) {
+    Node node = Node::join(broker.address() + "?embed=never");
+    REQUIRE_FALSE(node.close(soon()));
+    REQUIRE(hellos == i);
+  }
+}
+
 TEST_CASE("of threads that close a node at once one does it and the others wait for it", "[bus]") {
   const std::string scheme = GENERATE(as<std::string>{}, "inproc", "shm", "unix");
   CAPTURE(scheme);
