@@ -28,13 +28,11 @@ sigset_t set_of(std::initializer_list<int> signals) {
   return set;
 }
 
-/// In this thread, and those that it starts. Returns what was blocked before.
-sigset_t block(const sigset_t& set) {
-  sigset_t before;
-  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, &before); error != 0) {
+/// In this thread, and those that it starts.
+void block(const sigset_t& set) {
+  if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
     throw std::system_error(error, std::system_category(), "pthread_sigmask");
   }
-  return before;
 }
 
 /// poll(2) until the deadline, whatever signals come meanwhile.
@@ -63,23 +61,27 @@ Signals::Signals() {
   if (!source_) throw std::system_error(errno, std::system_category(), "signalfd");
   stopped_event_ = os::make_event();
   end_event_ = os::make_event();
-  // In the watcher, which is there before end_on_hangup().
-  const sigset_t before = block(set_of({SIGHUP}));
   watcher_ = std::thread([this] { watch(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Signals::end_on_hangup() {
   struct sigaction now {};
   if (::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler == SIG_IGN) return;
+  stop_watching();  // what comes meanwhile waits in source_
   const sigset_t set = set_of({SIGINT, SIGTERM, SIGHUP});
   block(set);
   if (::signalfd(source_.get(), &set, 0) < 0) throw std::system_error(errno, std::system_category(), "signalfd");
+  os::clear_event(end_event_.get());
+  watcher_ = std::thread([this] { watch(); });
+}
+
+void Signals::stop_watching() noexcept {
+  os::signal_event(end_event_.get());
+  if (watcher_.joinable()) watcher_.join();
 }
 
 Signals::~Signals() {
-  os::signal_event(end_event_.get());
-  watcher_.join();
+  stop_watching();
   if (actor_.joinable()) actor_.join();
 }
 

@@ -56,6 +56,7 @@ class Signals {
 
  private:
   void watch() noexcept;
+  void stop_watching() noexcept;
   void act() noexcept;
 
   os::Fd source_, stopped_event_, end_event_;
